@@ -1,0 +1,112 @@
+"""SB3 agents by name, with the buffers that score themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from sb3_contrib import TRPO
+from stable_baselines3 import A2C, PPO, SAC
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.vec_env import VecEnv
+
+from prefrl.config import nearest
+from prefrl.recorder import Recorder
+from prefrl.relabel import RelabelledReplayBuffer, RelabelledRolloutBuffer
+from prefrl.reward.ensemble import RewardEnsemble
+from prefrl.types import PrefrlError
+
+AGENTS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "a2c": A2C, "trpo": TRPO, "sac": SAC}
+
+_ACTIVATIONS = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh, "elu": torch.nn.ELU}
+
+
+@dataclass(frozen=True)
+class AgentSpec:
+    """An agent as the configuration describes it; a table in AGENTS names the class."""
+
+    agent_class: type[BaseAlgorithm]
+    kwargs: Mapping[str, Any]
+
+    @property
+    def off_policy(self) -> bool:
+        return issubclass(self.agent_class, OffPolicyAlgorithm)
+
+    @property
+    def gamma(self) -> float:
+        return float(self.kwargs.get("gamma", 0.995 if self.agent_class is TRPO else 0.99))
+
+    def on_true_reward(self, venv: VecEnv, seed: int) -> BaseAlgorithm:
+        """The plain SB3 agent: the same hyperparameters, the environment's own reward."""
+        return self._build(venv, seed, {})
+
+    def on_preferences(
+        self,
+        venv: VecEnv,
+        recorder: Recorder,
+        reward: RewardEnsemble,
+        seed: int,
+        normalize_return: bool,
+    ) -> BaseAlgorithm:
+        """The same agent with a buffer that scores itself."""
+        if self.off_policy:
+            extra: dict[str, Any] = {
+                "replay_buffer_class": RelabelledReplayBuffer,
+                "replay_buffer_kwargs": {"reward": reward},
+            }
+        else:
+            extra = {
+                "rollout_buffer_class": RelabelledRolloutBuffer,
+                "rollout_buffer_kwargs": {
+                    "recorder": recorder,
+                    "reward": reward,
+                    "normalize_return": normalize_return,
+                },
+            }
+        return self._build(venv, seed, extra)
+
+    def _build(self, venv: VecEnv, seed: int, extra: Mapping[str, Any]) -> BaseAlgorithm:
+        kwargs = {"device": "cpu"} | _resolved(self.kwargs) | dict(extra)
+        name = self.agent_class.__name__
+        try:
+            return self.agent_class("MlpPolicy", venv, seed=seed, **kwargs)
+        except (TypeError, AssertionError, ValueError) as error:
+            raise PrefrlError(f"{name} cannot be built with agent.kwargs: {error}") from error
+
+
+def agent_spec(name: str, kwargs: Mapping[str, Any]) -> AgentSpec:
+    """The agent that a name and keyword arguments describe.
+
+    Raises:
+      PrefrlError: no such agent; the message names the nearest one.
+    """
+    if name not in AGENTS:
+        raise PrefrlError(f"unknown agent {name!r}: {nearest(name, AGENTS)}")
+    return AgentSpec(AGENTS[name], dict(kwargs))
+
+
+def _resolved(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Keyword arguments from TOML: "linear:3e-4" becomes a schedule, "relu" a class."""
+    resolved = dict(kwargs)
+    for key in ("learning_rate", "clip_range"):
+        value = resolved.get(key)
+        if isinstance(value, str):
+            kind, _, start = value.partition(":")
+            if kind != "linear":
+                raise PrefrlError(
+                    f"agent.kwargs.{key} = {value!r}: a number or 'linear:3e-4' is wanted"
+                )
+            resolved[key] = LinearSchedule(float(start), 0.0, 1.0)
+    policy = dict(resolved.get("policy_kwargs", {}))
+    if isinstance(policy.get("activation_fn"), str):
+        name = policy["activation_fn"]
+        if name not in _ACTIVATIONS:
+            raise PrefrlError(f"unknown activation_fn {name!r}: {nearest(name, _ACTIVATIONS)}")
+        policy["activation_fn"] = _ACTIVATIONS[name]
+    if policy:
+        resolved["policy_kwargs"] = policy
+    return resolved

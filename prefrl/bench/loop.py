@@ -1,0 +1,234 @@
+"""Normalised scores of the whole loop, and the references that they are measured between."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.random import default_rng
+
+from prefrl.bench.study import Row, Study
+from prefrl.config import PRESETS, RunConfig, from_mapping, load
+from prefrl.evaluate import (
+    EVAL_SEED,
+    LEAKS,
+    committed_reference,
+    predictor_quality,
+    random_returns,
+    reference_key,
+    train_on_leak,
+    train_rl,
+    true_returns,
+)
+from prefrl.labelers import LABELERS
+from prefrl.labelers.oracle import SimulatedTeacher, TeacherSettings
+from prefrl.metrics import read_metrics
+from prefrl.run import train
+from prefrl.rundir import RunDir
+from prefrl.types import Array, PrefrlError
+
+SEEDS = (0, 1, 2)
+REFERENCE_TASKS = (
+    "half_cheetah",
+    "hopper",
+    "walker2d",
+    "pendulum",
+    "cart_pole",
+    "mountain_car_continuous",
+)
+
+ARMS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "200 labels": {"labels": {"budget": 200}},
+    "no gate": {"labels": {"ask_above": 0.0}},
+    "shuffled": {"labels": {"labeler": "shuffled"}},
+}
+"""What each arm changes in a task's preset."""
+
+LOOP_ROWS: tuple[tuple[str, str], ...] = (
+    ("half_cheetah", "default"),
+    ("half_cheetah", "200 labels"),
+    ("half_cheetah", "no gate"),
+    ("half_cheetah", "shuffled"),
+    ("hopper", "default"),
+    ("walker2d", "default"),
+    ("pendulum", "default"),
+    ("cart_pole", "default"),
+    ("mountain_car_continuous", "default"),
+    *(("half_cheetah", leak) for leak in LEAKS),
+    *(("hopper", leak) for leak in LEAKS),
+    *(("pendulum", leak) for leak in LEAKS),
+    *(("cart_pole", leak) for leak in LEAKS),
+)
+
+# Answers that have nothing to do with the clips: each is the truth or its opposite, at random.
+LABELERS["shuffled"] = partial(SimulatedTeacher, "shuffled", TeacherSettings(epsilon=0.5))
+
+
+def task_config(task: str, arm: str, seed: int, quick: bool) -> RunConfig:
+    """A task's preset as an arm changes it, fitted synchronously so that it repeats."""
+    config = replace(load(PRESETS / f"{task}.toml"), seed=seed)
+    config = from_mapping({"reward": {"fit": "sync"}} | ARMS.get(arm, {}), config)
+    if not quick:
+        return config
+    steps = max(2 * config.labels.warmup_steps, config.steps // 20)
+    return replace(config, steps=steps, eval_episodes=4)
+
+
+def measure_reference_row(spec: Row, work: Path) -> Row:
+    """One seed of RL on the true reward, and of the random policy."""
+    config = task_config(spec["task"], "default", spec["seed"], spec["quick"])
+    started = time.monotonic()
+    rl = true_returns(train_rl(config), config, config.eval_episodes)
+    seconds = time.monotonic() - started
+    return spec | {
+        "key": reference_key(config),
+        "env": config.env.id,
+        "steps": config.steps,
+        "rl_return": float(rl.mean()),
+        "random_return": float(random_returns(config, config.eval_episodes).mean()),
+        "seconds": seconds,
+    }
+
+
+def measure_loop_row(spec: Row, work: Path) -> Row:
+    """One run of one arm: its score, its labels, and what its gate was worth."""
+    config = task_config(spec["task"], spec["arm"], spec["seed"], spec["quick"])
+    reference = committed_reference(config, _references(spec["quick"]))
+    if reference is None:
+        raise PrefrlError(
+            f"no committed reference for {spec['task']}: run `prefrl bench references"
+            f"{' --quick' * spec['quick']}` first"
+        )
+    started = time.monotonic()
+    if spec["arm"] in LEAKS:
+        returns = true_returns(train_on_leak(config, spec["arm"]), config, config.eval_episodes)
+        learned: Row = {}
+    else:
+        returns, learned = _learn(config, work / f"{spec['task']}-{spec['arm']}-{spec['seed']}")
+    true_return = float(returns.mean())
+    return spec | {
+        "env": config.env.id,
+        "steps": config.steps,
+        "score": reference.score(true_return),
+        "true_return": true_return,
+        "seconds": time.monotonic() - started,
+        **learned,
+    }
+
+
+def _learn(config: RunConfig, folder: Path) -> tuple[Array, Row]:
+    shutil.rmtree(folder, ignore_errors=True)
+    run = RunDir.create(folder, config)
+    agent, reward = train(config, run)
+    returns = true_returns(agent, config, config.eval_episodes)
+    quality = predictor_quality(agent, reward, config, default_rng(EVAL_SEED))
+    last = read_metrics(run.metrics_path)[-1]
+    run.unlock()
+    return returns, {
+        "labels": last["labels"],
+        "offered": last["offered"],
+        "accuracy": quality["accuracy"],
+        "ece": quality["ece"],
+        "correlation": quality["correlation"],
+        "gate_error_above": quality["gate"]["error_above"],
+        "gate_error_below": quality["gate"]["error_below"],
+    }
+
+
+def loop_headline(rows: Sequence[Row]) -> Mapping[str, float]:
+    """IQM over seeds of each arm, and what the gate spared and cost."""
+    found: dict[str, float] = {}
+    names = {
+        ("half_cheetah", "default"): "halfcheetah_700_iqm",
+        ("half_cheetah", "200 labels"): "halfcheetah_200_iqm",
+        ("half_cheetah", "no gate"): "halfcheetah_700_ungated_iqm",
+        ("half_cheetah", "shuffled"): "shuffled_iqm",
+        ("hopper", "default"): "hopper_700_iqm",
+        ("walker2d", "default"): "walker2d_700_iqm",
+        ("pendulum", "default"): "pendulum_200_iqm",
+        ("cart_pole", "default"): "cartpole_iqm",
+        ("mountain_car_continuous", "default"): "mountaincar_iqm",
+    }
+    for (task, arm), name in names.items():
+        found[name] = iqm([r["score"] for r in _of(rows, task, arm)])
+    for leak in LEAKS:
+        scores = [r["score"] for r in rows if r["arm"] == leak]
+        found[
+            f"leak_{leak}_iqm".replace("+", "_plus_").replace("constant-1", "constant_minus_1")
+        ] = iqm(scores)
+    gated = _of(rows, "half_cheetah", "default")
+    found["gate_labels_share"] = float(np.mean([r["labels"] / r["offered"] for r in gated]))
+    found["gate_score_loss"] = found["halfcheetah_700_ungated_iqm"] - found["halfcheetah_700_iqm"]
+    for side in ("above", "below"):
+        errors = [r[f"gate_error_{side}"] for r in gated if r[f"gate_error_{side}"] is not None]
+        found[f"gate_error_{side}"] = float(np.mean(errors)) if errors else float("nan")
+    return found
+
+
+def reference_headline(rows: Sequence[Row]) -> Mapping[str, float]:
+    """Mean returns of RL and random by task."""
+    found: dict[str, float] = {}
+    for task in dict.fromkeys(r["task"] for r in rows):
+        mine = [r for r in rows if r["task"] == task]
+        for kind in ("rl", "random"):
+            found[f"{task}_{kind}"] = float(np.mean([r[f"{kind}_return"] for r in mine]))
+    return found
+
+
+def iqm(scores: Sequence[float]) -> float:
+    """Interquartile mean over seeds (Agarwal et al. 2021, arXiv 2108.13264, section 4.3)."""
+    from rliable import metrics
+
+    return float(metrics.aggregate_iqm(np.array(scores).reshape(-1, 1)))
+
+
+def _of(rows: Sequence[Row], task: str, arm: str) -> list[Row]:
+    return [r for r in rows if r["task"] == task and r["arm"] == arm]
+
+
+def _references(quick: bool) -> Path:
+    folder = PRESETS.parent / "benchmarks" / "references"
+    return (folder / "quick" if quick else folder) / "result.json"
+
+
+def reference_specs(quick: bool) -> Sequence[Row]:
+    return [
+        {"task": task, "seed": seed, "quick": quick}
+        for task in REFERENCE_TASKS
+        for seed in (SEEDS[:1] if quick else SEEDS)
+    ]
+
+
+def loop_specs(quick: bool) -> Sequence[Row]:
+    return [
+        {"task": task, "arm": arm, "seed": seed, "quick": quick}
+        for task, arm in LOOP_ROWS
+        for seed in (SEEDS[:1] if quick else SEEDS)
+    ]
+
+
+REFERENCES_STUDY = Study(
+    name="references",
+    specs=reference_specs,
+    measure=measure_reference_row,
+    headline=reference_headline,
+    columns=("task", "env", "seed", "steps", "rl_return", "random_return", "seconds"),
+)
+
+LOOP = Study(
+    name="loop",
+    specs=loop_specs,
+    measure=measure_loop_row,
+    headline=loop_headline,
+    columns=(
+        *("task", "arm", "seed", "steps", "labels", "offered", "score", "true_return"),
+        *("accuracy", "ece", "gate_error_above", "gate_error_below", "seconds"),
+    ),
+)

@@ -1,0 +1,127 @@
+"""What every study shares: rows that resume, a result that is never half written."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from prefrl.config import PRESETS
+from prefrl.rundir import commit, versions
+
+BENCHMARKS = PRESETS.parent / "benchmarks"
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A committed study: what to run, and what its rows add up to.
+
+    Attributes:
+      name: of its folder under runs/benchmarks.
+      specs: what identifies each row, from `quick`; plain numbers and strings.
+      measure: runs one row and returns it, its spec included; importable by name, for it
+        runs in a process of its own. It may keep files in the folder it is given.
+      headline: the named numbers that the rows add up to.
+      columns: of table.md, row keys in order.
+    """
+
+    name: str
+    specs: Callable[[bool], Sequence[Row]]
+    measure: Callable[[Row, Path], Row]
+    headline: Callable[[Sequence[Row]], Mapping[str, float]]
+    columns: Sequence[str]
+
+    def __call__(self, quick: bool, jobs: int, console: Console) -> None:
+        """Run what is missing and write result.json and table.md.
+
+        A quick study is written to a folder of its own, never over the committed one.
+        """
+        folder = BENCHMARKS / self.name / "quick" if quick else BENCHMARKS / self.name
+        work = folder / "work"
+        work.mkdir(parents=True, exist_ok=True)
+        rows = self._known(work)
+        missing = [s for s in self.specs(quick) if not any(_matches(r, s) for r in rows)]
+        console.print(f"{self.name}: {len(rows)} rows done, {len(missing)} to go", highlight=False)
+        for row in _run_all(self.measure, missing, work, jobs):
+            rows.append(row)
+            with (work / "rows.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+            console.print(_line(row, self.columns), soft_wrap=True, highlight=False)
+        wanted = [next(r for r in rows if _matches(r, s)) for s in self.specs(quick)]
+        self._write(folder, wanted, f"prefrl bench {self.name}" + " --quick" * quick)
+        for name, value in self.headline(wanted).items():
+            console.print(f"{name} = {value:.3f}", highlight=False)
+        console.print(f"written: {folder / 'result.json'}", soft_wrap=True, highlight=False)
+
+    def _known(self, work: Path) -> list[Row]:
+        path = work / "rows.jsonl"
+        if not path.exists():
+            return []
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+    def _write(self, folder: Path, rows: Sequence[Row], command: str) -> None:
+        result = {
+            "study": self.name,
+            "command": command,
+            "commit": commit(),
+            "date": time.strftime("%Y-%m-%d"),
+            "machine": {"cores": os.cpu_count(), "processor": _processor()},
+            "versions": {k: v for k, v in versions().items() if k not in ("commit", "platform")},
+            "rows": rows,
+            "headline": dict(self.headline(rows)),
+        }
+        part = folder / "result.part"
+        part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        part.replace(folder / "result.json")
+        (folder / "table.md").write_text(self._table(rows), encoding="utf-8")
+
+    def _table(self, rows: Sequence[Row]) -> str:
+        lines = ["| " + " | ".join(self.columns) + " |", "|" + "---|" * len(self.columns)]
+        lines += ["| " + " | ".join(_cell(r.get(c)) for c in self.columns) + " |" for r in rows]
+        return "\n".join(lines) + "\n"
+
+
+def _run_all(
+    measure: Callable[[Row, Path], Row], specs: Sequence[Row], work: Path, jobs: int
+) -> Any:
+    """Rows as they are done; one process each, so that none inherits another's state."""
+    if not specs:
+        return
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), max_tasks_per_child=1)
+    with pool:
+        futures = [pool.submit(measure, spec, work) for spec in specs]
+        for future in as_completed(futures):
+            yield future.result() | {"commit": commit()}
+
+
+def _matches(row: Row, spec: Row) -> bool:
+    return all(row.get(key) == value for key, value in spec.items())
+
+
+def _line(row: Row, columns: Sequence[str]) -> str:
+    return "  ".join(f"{c} {_cell(row.get(c))}" for c in columns if c in row)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}" if abs(value) < 10 else f"{value:,.0f}"
+    return "" if value is None else str(value)
+
+
+def _processor() -> str:
+    try:
+        info = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":")[1].strip() for line in info if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()

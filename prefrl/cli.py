@@ -1,0 +1,240 @@
+"""The command line: arguments in, exit status out (0 done, 1 the machine, 2 the user)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from tyro.conf import Positional, arg
+
+from prefrl import commands
+from prefrl.config import RunConfig, from_mapping, load, parse_override, presets
+from prefrl.rundir import RunDir, new_run_path
+from prefrl.types import MachineError, PrefrlError
+
+RunFolder = Annotated[Positional[Path], arg(metavar="RUN")]
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train an agent on preferences. What is not given comes from the environment's preset."""
+
+    env: Annotated[Positional[str], arg(metavar="ENV")] = ""
+    """A Gymnasium id; `prefrl envs` lists those with presets."""
+    config: Path | None = None
+    """A TOML file, in place of the preset."""
+    resume: Path | None = None
+    """Go on with this run folder."""
+    run: Path | None = None
+    """Folder of the new run; by default a new one under runs/."""
+    labeler: str | None = None
+    """oracle, stochastic, mistake, myopic, skip, equal, human, or one of your own."""
+    labels: int | None = None
+    """Label budget over the whole run."""
+    schedule: str | None = None
+    """hyperbolic, constant or all-at-start."""
+    strategy: str | None = None
+    """How queries are chosen: disagreement, mutual-information, uniform, ..."""
+    ask_above: float | None = None
+    """The gate: least disagreement, 0 to 0.5, at which a query is asked."""
+    segment_length: int | None = None
+    """Steps of a segment."""
+    agent: str | None = None
+    """ppo, a2c, trpo or sac."""
+    steps: int | None = None
+    """Environment steps in all."""
+    fit: str | None = None
+    """async: the reward is fitted in a second process; sync: repeatable, in this one."""
+    n_envs: int | None = None
+    """Copies of the environment."""
+    env_module: str | None = None
+    """A module to import first, so that it can register environments, labelers, ..."""
+    seed: int | None = None
+    """All randomness derives from it."""
+    set: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Any other key of the configuration: --set reward.members=5."""
+    debug: bool = False
+    """Show the trace of an error."""
+
+    def __call__(self, console: Console) -> None:
+        if self.resume:
+            if self.env or self.config:
+                raise PrefrlError(
+                    f"--resume {self.resume} knows its environment: leave out ENV and --config"
+                )
+            run = RunDir.open(self.resume)
+            run.lock()
+            config = from_mapping(self._overrides(), run.config())
+            _must_match(run.config(), config)
+        else:
+            config = self._new_config()
+            path = self.run or new_run_path(Path("runs"), config.env.id, config.seed)
+            _check_before(config)
+            run = RunDir.create(path, config)
+        commands.train(config, run, console)
+
+    def _new_config(self) -> RunConfig:
+        if self.config:
+            return from_mapping(self._overrides(), load(self.config))
+        if not self.env:
+            raise PrefrlError(
+                "nothing to train: name an ENV (`prefrl envs`), a --config or a --resume RUN"
+            )
+        path = presets().get(self.env.removeprefix("envs:"))
+        base = load(path) if path else from_mapping(_general(self.env))
+        return from_mapping(self._overrides(), base)
+
+    def _overrides(self) -> dict[str, Any]:
+        given = {
+            ("env", "module"): self.env_module,
+            ("env", "n_envs"): self.n_envs,
+            ("labels", "labeler"): self.labeler,
+            ("labels", "budget"): self.labels,
+            ("labels", "schedule"): self.schedule,
+            ("labels", "strategy"): self.strategy,
+            ("labels", "ask_above"): self.ask_above,
+            ("labels", "segment_length"): self.segment_length,
+            ("reward", "fit"): self.fit,
+            ("agent", "name"): self.agent,
+        }
+        tables: dict[str, Any] = {}
+        for (section, key), value in given.items():
+            if value is not None:
+                tables.setdefault(section, {})[key] = value
+        if self.agent is not None:
+            tables["agent"]["kwargs"] = {}  # a preset's belong to the preset's agent
+        for name in ("steps", "seed"):
+            if (value := getattr(self, name)) is not None:
+                tables[name] = value
+        for text in self.set:
+            _merge_into(tables, parse_override(text))
+        return tables
+
+
+@dataclass(frozen=True)
+class Eval:
+    """True return, normalised score, predictor quality and leak audit of a run."""
+
+    run: RunFolder
+    baseline: bool = False
+    """Train the same agent on the true reward when no reference is committed."""
+    leak_audit: bool = False
+    """Train the same agent on constant and random rewards too."""
+    debug: bool = False
+    """Show the trace of an error."""
+
+    def __call__(self, console: Console) -> None:
+        run = RunDir.open(self.run)
+        commands.evaluate(run, console, self.baseline, self.leak_audit)
+        commands.report(run, console)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write a run's page: one self-contained HTML file with every plot."""
+
+    run: RunFolder
+    debug: bool = False
+    """Show the trace of an error."""
+
+    def __call__(self, console: Console) -> None:
+        commands.report(RunDir.open(self.run), console)
+
+
+@dataclass(frozen=True)
+class Envs:
+    """What can be trained, with presets."""
+
+    debug: bool = False
+    """Show the trace of an error."""
+
+    def __call__(self, console: Console) -> None:
+        commands.list_envs(console)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Run a committed study again."""
+
+    name: Annotated[Positional[str], arg(metavar="NAME")]
+    """overhead, references, loop or gate."""
+    quick: bool = False
+    """The same code in minutes, written beside the committed result and never over it."""
+    jobs: int = 1
+    """Rows trained side by side."""
+    debug: bool = False
+    """Show the trace of an error."""
+
+    def __call__(self, console: Console) -> None:
+        commands.bench(self.name, self.quick, self.jobs, console)
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "train": Train,
+    "eval": Eval,
+    "report": Report,
+    "envs": Envs,
+    "bench": Bench,
+}
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    console = Console()
+    argv = list(sys.argv[1:] if args is None else args)
+    command = tyro.extras.subcommand_cli_from_dict(
+        COMMANDS,
+        args=argv or ["--help"],
+        prog="prefrl",
+        description="Agents that learn what you like.",
+    )
+    try:
+        command(console)
+    except KeyboardInterrupt:
+        console.print("stopped; `prefrl train --resume RUN` goes on from here")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (PrefrlError, OSError) as error:
+        if command.debug:
+            raise
+        Console(stderr=True).print(
+            f"prefrl: {error}", soft_wrap=True, markup=False, highlight=False
+        )
+        return 1 if isinstance(error, MachineError | OSError) else 2
+    return 0
+
+
+def _general(env_id: str) -> dict[str, Any]:
+    """Settings for an environment without a preset."""
+    return {"env": {"id": env_id}, "agent": {"kwargs": {"n_steps": 256}}}
+
+
+def _check_before(config: RunConfig) -> None:
+    """Build the environment's copies once before a run folder is made for them."""
+    from prefrl.run import check
+
+    check(config)
+
+
+def _must_match(old: RunConfig, new: RunConfig) -> None:
+    for name in ("env", "agent", "reward"):
+        if getattr(old, name) != getattr(new, name):
+            raise PrefrlError(
+                f"--resume keeps the run's {name} settings: start a new run to change them"
+            )
+
+
+def _merge_into(tables: dict[str, Any], more: dict[str, Any]) -> None:
+    for key, value in more.items():
+        if isinstance(value, dict) and isinstance(tables.get(key), dict):
+            _merge_into(tables[key], value)
+        else:
+            tables[key] = value

@@ -1,0 +1,137 @@
+"""What the subcommands of `prefrl` do; `cli.py` turns arguments into calls of these."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.random import default_rng
+from rich.console import Console
+
+from prefrl.config import RunConfig
+from prefrl.rundir import RunDir, read_json
+from prefrl.types import PrefrlError
+
+
+def train(config: RunConfig, run: RunDir, console: Console) -> Path:
+    """Train, evaluate and report; returns the report's path."""
+    from prefrl.progress import TrainingProgress
+    from prefrl.run import train as run_loop
+
+    labels = config.labels
+    console.print(
+        f"{config.env.id}: {config.steps:,} steps, {labels.budget} labels from "
+        f"{labels.labeler}, in {run.path}",
+        soft_wrap=True,
+        highlight=False,
+    )
+    with TrainingProgress(config.steps, console) as progress:
+        run_loop(config, run, progress.on_pass, progress.on_wait)
+    evaluation = evaluate(run, console)
+    page = report(run, console)
+    score = evaluation.get("normalised_score")
+    if score is not None:
+        console.print(f"normalised score {score:.2f} (0 random, 1 RL on the true reward)")
+    return page
+
+
+def evaluate(
+    run: RunDir, console: Console, baseline: bool = False, leaks: bool = False
+) -> Mapping[str, Any]:
+    """True return, normalised score, predictor quality and leak audit into evaluation.json."""
+    import prefrl.evaluate as ev
+    from prefrl.run import load_trained
+
+    config = run.config()
+    agent, reward = load_trained(config, run)
+    returns = ev.true_returns(agent, config, config.eval_episodes)
+    known = read_json(run.evaluation_path)
+    result: dict[str, Any] = {
+        "true_return": float(returns.mean()),
+        "true_returns": returns.tolist(),
+        "episodes": len(returns),
+        "normalised_score": None,
+        "leak_audit": known.get("leak_audit"),
+    }
+    console.print(f"true return {returns.mean():,.1f} over {len(returns)} episodes")
+    reference = ev.committed_reference(config)
+    if reference is None and (baseline or leaks):
+        console.print("training the same agent on the true reward, to compare with")
+        reference = ev.measure_reference(config)
+    if reference is None:
+        console.print(
+            "no normalised score: these settings have no committed reference; "
+            f"`prefrl eval {run.path} --baseline` trains one",
+            soft_wrap=True,
+        )
+    else:
+        result |= {
+            "normalised_score": reference.score(result["true_return"]),
+            "random_return": reference.random_return,
+            "rl_return": reference.rl_return,
+            "reference": reference.source,
+        }
+    if reference is not None and leaks:
+        console.print("training the same agent on rewards that know nothing")
+        result["leak_audit"] = ev.leak_audit(config, reference)
+    if math.isfinite(result["true_return"]):
+        rng = default_rng(ev.EVAL_SEED)
+        result["predictor"] = ev.predictor_quality(agent, reward, config, rng)
+        console.print(
+            "predictor on unseen pairs: accuracy {accuracy:.2f}, calibration error {ece:.2f}, "
+            "correlation {correlation:.2f}".format(**result["predictor"]),
+            soft_wrap=True,
+        )
+    run.evaluation_path.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    return result
+
+
+def report(run: RunDir, console: Console) -> Path:
+    """Write the run's page."""
+    from prefrl.report import write_report
+
+    page = write_report(run.path)
+    console.print(f"report: {page}", soft_wrap=True, highlight=False)
+    return page
+
+
+def list_envs(console: Console) -> None:
+    """What can be trained, with presets."""
+    from rich.table import Table
+
+    from prefrl.config import load, presets
+
+    table = Table(box=None, header_style="bold")
+    for name in ("environment", "steps", "labels", "segment", "agent", "preset"):
+        table.add_column(
+            name, justify="right" if name in ("steps", "labels", "segment") else "left"
+        )
+    for env_id, path in presets().items():
+        config = load(path)
+        table.add_row(
+            env_id,
+            f"{config.steps:,}",
+            str(config.labels.budget),
+            f"{config.labels.segment_length} steps",
+            config.agent.name,
+            path.name,
+        )
+    console.print(table)
+    console.print(
+        "Any other Gymnasium environment with Box or Discrete spaces trains too, with general "
+        "settings: prefrl train ENV (--env-module for one of your own).",
+        highlight=False,
+    )
+
+
+def bench(name: str, quick: bool, jobs: int, console: Console) -> None:
+    """Run a committed study."""
+    from prefrl.bench import STUDIES
+    from prefrl.config import nearest
+
+    if name not in STUDIES:
+        raise PrefrlError(f"unknown study {name!r}: {nearest(name, STUDIES)}")
+    STUDIES[name](quick, jobs, console)

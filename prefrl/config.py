@@ -1,0 +1,289 @@
+"""What a run is made of: frozen dataclasses, read from TOML and the command line.
+
+Configuration stops at the builders (`agents.py`, `loop.py`, `cli.py`): nothing below them
+ever sees one of these classes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import math
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prefrl.types import PrefrlError
+
+PRESETS = Path(__file__).resolve().parent.parent / "runs" / "configs"
+
+
+@dataclass(frozen=True)
+class EnvConfig:
+    """The environment and how many copies of it run."""
+
+    id: str = "HalfCheetah-v5"
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of gymnasium.make."""
+    module: str = ""
+    """A module to import first, so that it can register environments of its own."""
+    n_envs: int = 8
+    """Copies that run side by side."""
+    vec: str = "dummy"
+    """dummy: in the trainer's process; subproc: a process each."""
+
+
+@dataclass(frozen=True)
+class LabelConfig:
+    """Who answers, how many answers, and which questions are worth asking."""
+
+    labeler: str = "oracle"
+    budget: int = 700
+    """Labels that the schedule offers over the whole run."""
+    first_share: float = 0.25
+    """Share of the budget asked before training starts, on a random policy's segments."""
+    schedule: str = "hyperbolic"
+    strategy: str = "disagreement"
+    ask_above: float = 0.05
+    """The gate: least disagreement, in [0, 0.5], at which a query is asked; 0 asks all."""
+    oversample: int = 10
+    """Candidates drawn for every query wanted."""
+    segment_length: int = 50
+    """Steps of a segment."""
+    pool_size: int = 1000
+    """Recent segments kept to draw candidates from."""
+    ask_every: int = 8192
+    """Environment steps between two batches of queries."""
+    warmup_steps: int = 8192
+    """Environment steps of a random policy before the first batch."""
+    max_comparisons: int = 0
+    """Train the reward on the latest so many comparisons; 0 means all."""
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    """The reward ensemble and how it is fitted."""
+
+    net: str = "mlp"
+    members: int = 3
+    hidden: tuple[int, ...] = (64, 64)
+    noise: float = 0.1
+    """Share of answers taken to be uniformly random."""
+    output_std: float = 1.0
+    """Standard deviation of each member's reward on the reference batch."""
+    learning_rate: float = 1e-3
+    batch_size: int = 64
+    max_epochs: int = 40
+    """Most passes over the comparisons in the first fit."""
+    refit_epochs: int = 4
+    """Most passes in each later fit, which goes on from the one before."""
+    patience: int = 5
+    """Passes without a better held-out loss after which a fit stops."""
+    fit: str = "async"
+    """async: a process of its own beside the trainer; sync: between rollouts, repeatable."""
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """The SB3 agent."""
+
+    name: str = "ppo"
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the SB3 class."""
+    normalize_obs: bool = True
+    """Running normalisation of what the policy sees (never of what the reward sees)."""
+    normalize_return: bool = True
+    """Scale rewards so that discounted returns have unit variance, like VecNormalize."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that a run folder's config.toml holds."""
+
+    env: EnvConfig = field(default_factory=EnvConfig)
+    labels: LabelConfig = field(default_factory=LabelConfig)
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    agent: AgentConfig = field(default_factory=AgentConfig)
+    steps: int = 600_000
+    """Environment steps in all, the random policy's included."""
+    seed: int = 0
+    threads: int = 1
+    """Torch threads of each process: two made PPO on small MLPs less than half as fast."""
+    checkpoint_every: int = 50_000
+    """Environment steps between two checkpoints."""
+    eval_episodes: int = 20
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A remedy for a misspelt name: the nearest known one, or all of them."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if not close:
+        folded = {n.lower(): n for n in names}
+        close = [
+            folded[c] for c in difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
+        ]
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
+
+
+def choose(table: Mapping[str, Any], name: str, kind: str) -> Any:
+    """An entry of one of the name tables (labelers, strategies, ...).
+
+    Raises:
+      PrefrlError: no such entry; the message names the nearest one.
+    """
+    if name not in table:
+        raise PrefrlError(f"unknown {kind} {name!r}: {nearest(name, table)}")
+    return table[name]
+
+
+def from_mapping(mapping: Mapping[str, Any], base: RunConfig | None = None) -> RunConfig:
+    """A configuration from nested tables; what they leave out comes from `base`.
+
+    Raises:
+      PrefrlError: an unknown key or a value of the wrong type, with the remedy.
+    """
+    config: RunConfig = _merge(base or RunConfig(), mapping, "")
+    validate(config)
+    return config
+
+
+def load(path: Path, base: RunConfig | None = None) -> RunConfig:
+    """A configuration from a TOML file."""
+    try:
+        return from_mapping(tomllib.loads(path.read_text(encoding="utf-8")), base)
+    except FileNotFoundError:
+        raise PrefrlError(f"no configuration file {path}: check the path") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise PrefrlError(f"{path} is not valid TOML: {error}") from None
+
+
+def presets() -> dict[str, Path]:
+    """TOML presets by environment id."""
+    found = {}
+    for path in sorted(PRESETS.glob("*.toml")):
+        env_id = tomllib.loads(path.read_text(encoding="utf-8")).get("env", {}).get("id")
+        if env_id:
+            found[env_id] = path
+    return found
+
+
+def to_mapping(config: RunConfig) -> dict[str, Any]:
+    """Nested plain tables, as TOML holds them."""
+    mapping: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return mapping
+
+
+def parse_override(text: str) -> dict[str, Any]:
+    """`reward.members=5` as nested tables; the value is TOML, or a bare string."""
+    key, found, value = text.partition("=")
+    if not found or not key.strip():
+        raise PrefrlError(f"--set {text!r}: write it as section.key=value")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    for part in reversed(key.strip().split(".")):
+        parsed = {part: parsed}
+    return typing.cast(dict[str, Any], parsed)
+
+
+def _merge(base: Any, mapping: Mapping[str, Any], prefix: str) -> Any:
+    hints = typing.get_type_hints(type(base))
+    changes: dict[str, Any] = {}
+    for key, value in mapping.items():
+        where = f"{prefix}{key}"
+        if key not in hints:
+            raise PrefrlError(f"unknown configuration key {where!r}: {nearest(key, hints)}")
+        current = getattr(base, key)
+        if dataclasses.is_dataclass(current):
+            if not isinstance(value, Mapping):
+                raise PrefrlError(f"{where} = {value!r}: a table is wanted, [{where}]")
+            changes[key] = _merge(current, value, where + ".")
+        else:
+            changes[key] = _typed(where, value, hints[key])
+    return dataclasses.replace(base, **changes)
+
+
+def _typed(where: str, value: Any, hint: Any) -> Any:
+    """`value` as the type that the field declares."""
+    origin = typing.get_origin(hint) or hint
+    if origin is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if origin is tuple and isinstance(value, list | tuple):
+        item = typing.get_args(hint)[0]
+        return tuple(_typed(f"{where}[{i}]", v, item) for i, v in enumerate(value))
+    if isinstance(origin, type) and not isinstance(hint, types.UnionType):
+        if isinstance(value, origin) and not (origin is int and isinstance(value, bool)):
+            return value
+        raise PrefrlError(f"{where} = {value!r}: {origin.__name__} is wanted")
+    return value
+
+
+def validate(config: RunConfig) -> None:
+    """Refuse numbers that no run can use.
+
+    Raises:
+      PrefrlError: names the value and the remedy.
+    """
+    env, labels, reward = config.env, config.labels, config.reward
+    ranges: list[tuple[str, float, float, float]] = [
+        ("env.n_envs", env.n_envs, 1, math.inf),
+        ("labels.budget", labels.budget, 1, math.inf),
+        ("labels.first_share", labels.first_share, 0, 1),
+        ("labels.ask_above", labels.ask_above, 0, 0.5),
+        ("labels.oversample", labels.oversample, 1, math.inf),
+        ("labels.segment_length", labels.segment_length, 1, math.inf),
+        ("labels.pool_size", labels.pool_size, 2, math.inf),
+        ("labels.ask_every", labels.ask_every, 1, math.inf),
+        ("labels.warmup_steps", labels.warmup_steps, 1, math.inf),
+        ("labels.max_comparisons", labels.max_comparisons, 0, math.inf),
+        ("reward.members", reward.members, 1, math.inf),
+        ("reward.noise", reward.noise, 0, 0.99),
+        ("reward.output_std", reward.output_std, 1e-6, math.inf),
+        ("reward.learning_rate", reward.learning_rate, 0, math.inf),
+        ("reward.batch_size", reward.batch_size, 1, math.inf),
+        ("reward.max_epochs", reward.max_epochs, 1, math.inf),
+        ("reward.refit_epochs", reward.refit_epochs, 1, math.inf),
+        ("reward.patience", reward.patience, 1, math.inf),
+        ("seed", config.seed, 0, 2**32 - 1),  # numpy takes no others
+        ("threads", config.threads, 1, math.inf),
+        ("checkpoint_every", config.checkpoint_every, 1, math.inf),
+        ("eval_episodes", config.eval_episodes, 1, math.inf),
+    ]
+    for name, value, low, high in ranges:
+        if not (low <= value <= high and math.isfinite(value)):
+            wanted = f"at least {low:g}" if math.isinf(high) else f"{low:g} to {high:g}"
+            raise PrefrlError(f"{name} = {value:g} is out of range: {wanted} is wanted")
+    for name, value_, known in [
+        ("env.vec", env.vec, ("dummy", "subproc")),
+        ("reward.fit", reward.fit, ("async", "sync")),
+    ]:
+        if value_ not in known:
+            raise PrefrlError(f"{name} = {value_!r}: one of {', '.join(known)} is wanted")
+    if not any(reward.hidden) or min(reward.hidden) < 1:
+        raise PrefrlError(
+            f"reward.hidden = {list(reward.hidden)}: layer sizes of at least 1 are wanted"
+        )
+    if labels.warmup_steps >= config.steps:
+        raise PrefrlError(
+            f"steps = {config.steps} leave nothing after labels.warmup_steps = "
+            f"{labels.warmup_steps}: raise --steps or lower labels.warmup_steps"
+        )
+    if first_batch(labels) < 2:
+        raise PrefrlError(
+            f"a budget of {labels.budget} labels is below the first batch, which needs at "
+            "least 2: raise --labels or labels.first_share"
+        )
+
+
+def first_batch(labels: LabelConfig) -> int:
+    """Labels asked before training starts."""
+    if labels.schedule == "all-at-start":
+        return labels.budget
+    return round(labels.budget * labels.first_share)

@@ -1,0 +1,115 @@
+"""Vectorised environments, built so that a mistake is named before training starts."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.envs.registration import registry
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
+
+from prefrl.config import nearest
+from prefrl.quiet import quiet_mujoco
+from prefrl.recorder import Recorder, RenderState
+from prefrl.spaces import check_spaces
+from prefrl.types import PrefrlError
+
+
+def make_env(
+    env_id: str,
+    n_envs: int = 8,
+    seed: int = 0,
+    kwargs: Mapping[str, Any] | None = None,
+    module: str = "",
+    vec: str = "dummy",
+    ring_steps: int = 2048,
+) -> Recorder:
+    """Copies of an environment behind a recorder, ready for an SB3 agent.
+
+    Args:
+      env_id: a Gymnasium id.
+      n_envs: copies side by side; copy i is seeded with seed + i.
+      kwargs: for gymnasium.make.
+      module: imported first, so that it can register environments.
+      vec: "dummy" steps them in this process, "subproc" in a process each.
+      ring_steps: steps of each copy that the recorder keeps.
+    Raises:
+      PrefrlError: unknown environment, or spaces that a reward cannot be learned on.
+    """
+    return Recorder(make_vec_env(env_id, n_envs, seed, kwargs, module, vec), ring_steps)
+
+
+def make_vec_env(
+    env_id: str,
+    n_envs: int = 8,
+    seed: int = 0,
+    kwargs: Mapping[str, Any] | None = None,
+    module: str = "",
+    vec: str = "dummy",
+) -> VecEnv:
+    """The same copies without the recorder: they show their true reward."""
+    import_module(module)
+    env_id = resolve(env_id)
+    build = partial(_make, env_id, dict(kwargs or {}), module)
+    probe = build()
+    check_spaces(env_id, probe.observation_space, probe.action_space)
+    builders: list[Callable[[], gym.Env[Any, Any]]] = [build] * n_envs
+    if vec == "subproc":
+        probe.close()
+        venv: VecEnv = SubprocVecEnv(builders, start_method="spawn")
+    else:
+        venv = DummyVecEnv([lambda: probe, *builders[1:]])
+    venv.seed(seed)
+    return venv
+
+
+def import_module(module: str) -> None:
+    """Import a user's module, so that it can register environments and more.
+
+    Raises:
+      PrefrlError: it cannot be imported.
+    """
+    if not module:
+        return
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        raise PrefrlError(
+            f"cannot import {module!r} ({error}): install it, or put its folder on PYTHONPATH"
+        ) from error
+
+
+def resolve(env_id: str) -> str:
+    """The id under which Gymnasium knows an environment.
+
+    Raises:
+      PrefrlError: no such environment; the message names the nearest one.
+    """
+    importlib.import_module("envs")
+    bare = env_id.rpartition(":")[2]
+    if env_id != bare:
+        import_module(env_id.rpartition(":")[0])
+    if bare not in registry:
+        raise PrefrlError(f"unknown environment {env_id!r}: {nearest(bare, registry)}")
+    return bare
+
+
+def max_episode_steps(env_id: str) -> int | None:
+    """The time limit of a registered environment, in steps."""
+    return registry[resolve(env_id)].max_episode_steps
+
+
+def _make(env_id: str, kwargs: dict[str, Any], module: str) -> gym.Env[Any, Any]:
+    import_module(module)  # again: this may be another process
+    importlib.import_module("envs")
+    quiet_mujoco()
+    try:
+        env = gym.make(env_id, **kwargs)
+    except gym.error.DependencyNotInstalled as error:
+        raise PrefrlError(f"{env_id} needs a package that is not installed: {error}") from error
+    except TypeError as error:
+        raise PrefrlError(f"{env_id} does not take env.kwargs {kwargs}: {error}") from error
+    return RenderState(env)

@@ -1,0 +1,296 @@
+"""Evaluation that can be believed: true return, predictor quality, leak audit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator, default_rng
+from scipy.special import expit
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.utils import set_random_seed
+from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize
+
+from prefrl.agents import agent_spec
+from prefrl.checkpoints import normaliser
+from prefrl.config import PRESETS, EnvConfig, RunConfig
+from prefrl.environments import make_vec_env
+from prefrl.loop import act_at_random
+from prefrl.process import set_up_process
+from prefrl.queries import disagreement, draw_pairs
+from prefrl.recorder import Recorder
+from prefrl.reward.ensemble import RewardEnsemble
+from prefrl.run import build_agent, build_env, build_reward, normalised, ring_steps
+from prefrl.types import Array, Segment
+
+REFERENCES = PRESETS.parent / "benchmarks" / "references" / "result.json"
+EVAL_SEED = 10_000
+"""Evaluation episodes are seeded from here: no training run uses these seeds."""
+LEAKS = ("constant+1", "constant-1", "random-network")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the normalised score is measured between.
+
+    Attributes:
+      random_return: mean true return of a uniformly random policy.
+      rl_return: of the same agent on the true reward with return normalisation.
+      source: where the two come from.
+    """
+
+    random_return: float
+    rl_return: float
+    source: str
+
+    def score(self, true_return: float) -> float:
+        """0 is the random policy, 1 is RL on the true reward."""
+        return (true_return - self.random_return) / (self.rl_return - self.random_return)
+
+
+def true_returns(agent: BaseAlgorithm, config: RunConfig, episodes: int) -> Array:
+    """True returns of the policy's mean actions in fresh environments, (episodes,)."""
+    venv: VecEnv = VecMonitor(_fresh(config.env))
+    stats = normaliser(agent.get_env())
+    if stats is not None and stats.norm_obs:
+        frozen = VecNormalize(venv, training=False, norm_reward=False, clip_obs=stats.clip_obs)
+        frozen.obs_rms = stats.obs_rms
+        venv = frozen
+    set_random_seed(EVAL_SEED)
+    returns, _ = evaluate_policy(
+        agent, venv, n_eval_episodes=episodes, return_episode_rewards=True, deterministic=True
+    )
+    venv.close()
+    return np.asarray(returns, dtype=np.float64)
+
+
+def random_returns(config: RunConfig, episodes: int) -> Array:
+    """True returns of a uniformly random policy, (episodes,)."""
+    recorder = Recorder(_fresh(config.env), ring_steps=1)
+    finished: list[tuple[float, int]] = []
+    recorder.action_space.seed(EVAL_SEED)
+    recorder.reset()
+    while len(finished) < episodes:
+        recorder.step(np.stack([recorder.action_space.sample() for _ in range(recorder.num_envs)]))
+        finished += recorder.take_finished()
+    recorder.close()
+    return np.array([value for value, _ in finished[:episodes]])
+
+
+def train_rl(config: RunConfig) -> BaseAlgorithm:
+    """The rival: the same agent on the true reward, with return normalisation."""
+    set_up_process(config.threads)
+    set_random_seed(config.seed)
+    spec = agent_spec(config.agent.name, config.agent.kwargs)
+    env = config.env
+    venv = make_vec_env(env.id, env.n_envs, config.seed, env.kwargs, env.module, env.vec)
+    wrapped = normalised(VecMonitor(venv), spec, config.agent.normalize_obs, reward=True)
+    agent = spec.on_true_reward(wrapped, config.seed)
+    agent.learn(config.steps)
+    return agent
+
+
+class ConstantReward:
+    """A reward that knows nothing: the same everywhere."""
+
+    version = 0
+
+    def __init__(self, value: float) -> None:
+        self._value = value
+
+    def predict(self, obs: Array, actions: Array) -> Array:
+        return np.full(actions.shape[:2], self._value, dtype=np.float32)
+
+
+def train_on_leak(config: RunConfig, leak: str) -> BaseAlgorithm:
+    """The same agent on a reward that was never learned from anybody.
+
+    Args:
+      leak: a name in LEAKS; the random network is frozen after scaling its inputs and
+        outputs on a random policy's steps.
+    """
+    set_up_process(config.threads)
+    set_random_seed(config.seed)
+    env = build_env(config.env, config.seed, ring_steps(config))
+    reward: Any
+    if leak == "random-network":
+        reward = build_reward(config, env.observation_space, env.action_space)
+        act_at_random(env, config.labels.warmup_steps, default_rng(config.seed))
+        inputs = reward.encode(*env.rollout(env.recorded))
+        reward.set_inputs(inputs)
+        reward.set_scale(inputs)
+    else:
+        reward = ConstantReward(1.0 if leak == "constant+1" else -1.0)
+    agent = build_agent(config, env, reward)
+    agent.learn(config.steps - config.labels.warmup_steps)
+    return agent
+
+
+def reference_key(config: RunConfig) -> str:
+    """What must be equal for two returns to be comparable, as a short hash."""
+    env, agent = config.env, config.agent
+    parts = [env.id, env.kwargs, env.n_envs, agent.name, agent.kwargs, agent.normalize_obs]
+    text = json.dumps([*parts, config.steps, config.eval_episodes], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def committed_reference(config: RunConfig, path: Path = REFERENCES) -> Reference | None:
+    """The committed returns of random and RL for this task, agent and number of steps."""
+    if not path.exists():
+        return None
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    mine = [row for row in rows if row["key"] == reference_key(config)]
+    if not mine:
+        return None
+    return Reference(
+        random_return=float(np.mean([row["random_return"] for row in mine])),
+        rl_return=float(np.mean([row["rl_return"] for row in mine])),
+        source=f"`prefrl bench references`, mean of {len(mine)} seeds",
+    )
+
+
+def measure_reference(config: RunConfig) -> Reference:
+    """The same, trained now with this run's seed."""
+    rl = true_returns(train_rl(config), config, config.eval_episodes)
+    return Reference(
+        random_return=float(random_returns(config, config.eval_episodes).mean()),
+        rl_return=float(rl.mean()),
+        source=f"trained for this evaluation, seed {config.seed}",
+    )
+
+
+def leak_audit(config: RunConfig, reference: Reference) -> dict[str, float]:
+    """Normalised scores on rewards that know nothing; what survives there was not learned."""
+    scores = {}
+    for leak in LEAKS:
+        returns = true_returns(train_on_leak(config, leak), config, config.eval_episodes)
+        scores[leak] = reference.score(float(returns.mean()))
+    return scores
+
+
+def predictor_quality(
+    agent: BaseAlgorithm,
+    reward: RewardEnsemble,
+    config: RunConfig,
+    rng: Generator,
+    n_pairs: int = 1000,
+) -> dict[str, Any]:
+    """How well the ensemble tells which of two unseen segments is better.
+
+    On fresh segments of the final policy, and on a fixed mixture: the random policy, the
+    final one, and the final one with half of its actions random.
+    """
+    policies = {"random": 1.0, "half": 0.5, "final": 0.0}
+    cuts = {name: _segments(agent, config, share, rng) for name, share in policies.items()}
+    mixture = [segment for segments in cuts.values() for segment in segments]
+    quality = judge(reward, mixture, config.labels.ask_above, rng, n_pairs)
+    fresh = judge(reward, cuts["final"], config.labels.ask_above, rng, n_pairs)
+    on_policy = {name: fresh[name] for name in ("accuracy", "nll", "ece", "correlation")}
+    return quality | {"on_policy": on_policy}
+
+
+def judge(
+    reward: RewardEnsemble,
+    segments: Sequence[Segment],
+    threshold: float,
+    rng: Generator,
+    n_pairs: int,
+) -> dict[str, Any]:
+    """Predicted preferences of pairs of segments against their true returns."""
+    returns = reward.member_returns(segments)  # (M, N)
+    truth = np.array([segment.true_return for segment in segments])
+    pairs = draw_pairs(len(segments), n_pairs, rng)
+    pairs = pairs[truth[pairs[:, 0]] != truth[pairs[:, 1]]]
+    member_returns = returns[:, pairs]  # (M, P, 2)
+    p_left = expit(member_returns[..., 0] - member_returns[..., 1]).mean(0)
+    left_better = truth[pairs[:, 0]] > truth[pairs[:, 1]]
+    right = (p_left > 0.5) == left_better
+    confidence = np.maximum(p_left, 1 - p_left)
+    reliability = _reliability(confidence, right)
+    steps = _step_rewards(reward, segments)
+    return {
+        "accuracy": float(right.mean()),
+        "nll": float(-np.log(np.where(left_better, p_left, 1 - p_left).clip(1e-6)).mean()),
+        "ece": _ece(reliability, len(right)),
+        "correlation": float(np.corrcoef(returns.mean(0), truth)[0, 1]),
+        "pearson_distance": math.sqrt(max(0.0, 1 - float(np.corrcoef(steps)[0, 1])) / 2),
+        "reliability": reliability,
+        "segments": {"predicted": returns.mean(0).tolist(), "true": truth.tolist()},
+        "gate": _gate(disagreement(member_returns), right, threshold),
+    }
+
+
+def _step_rewards(reward: RewardEnsemble, segments: Sequence[Segment]) -> Array:
+    """Predicted and true reward of every step, (2, N*T).
+
+    Their Pearson distance is EPIC's last step (Gleave et al. 2021, arXiv 2006.13900,
+    definition 4.2) without its canonical shaping: an environment tells its reward only
+    where an agent went, and shaping needs it everywhere.
+    """
+    predicted = reward.predict(
+        np.stack([s.obs for s in segments]), np.stack([s.actions for s in segments])
+    )
+    true = np.stack([s.true_rewards for s in segments])
+    return np.stack([predicted.ravel(), true.ravel()])
+
+
+def _reliability(confidence: Array, right: Array, bins: int = 10) -> dict[str, list[float]]:
+    """Mean confidence, accuracy and count of the non-empty bins from 0.5 to 1."""
+    index = np.minimum(((confidence - 0.5) * 2 * bins).astype(int), bins - 1)
+    used = np.unique(index)
+    return {
+        "confidence": [float(confidence[index == b].mean()) for b in used],
+        "accuracy": [float(right[index == b].mean()) for b in used],
+        "count": [int((index == b).sum()) for b in used],
+    }
+
+
+def _ece(reliability: dict[str, list[float]], n: int) -> float:
+    """Expected calibration error (Guo et al. 2017, arXiv 1706.04599, equation 3)."""
+    gaps = np.abs(np.subtract(reliability["confidence"], reliability["accuracy"]))
+    return float((gaps * reliability["count"]).sum() / n)
+
+
+def _gate(spread: Array, right: Array, threshold: float) -> dict[str, float | None]:
+    """Error rates of the pairs that the gate lets through, and of those it drops."""
+    above = spread >= threshold
+
+    def error(chosen: Array) -> float | None:
+        return float(1 - right[chosen].mean()) if chosen.any() else None
+
+    return {
+        "error_above": error(above),
+        "error_below": error(~above),
+        "share_above": float(above.mean()),
+        "threshold": threshold,
+    }
+
+
+def _segments(
+    agent: BaseAlgorithm, config: RunConfig, random_share: float, rng: Generator, n: int = 200
+) -> list[Segment]:
+    """Segments of a policy that takes a share of its actions at random."""
+    recorder = Recorder(_fresh(config.env), ring_steps=1000)
+    stats = normaliser(agent.get_env())
+    obs = recorder.reset()
+    recorder.action_space.seed(int(rng.integers(2**31)))
+    for _ in range(1000):
+        seen = stats.normalize_obs(obs) if stats is not None else obs
+        actions, _ = agent.predict(seen, deterministic=False)
+        at_random = rng.random(recorder.num_envs) < random_share
+        draws = np.stack([recorder.action_space.sample() for _ in range(recorder.num_envs)])
+        actions = np.where(at_random.reshape(-1, *[1] * (actions.ndim - 1)), draws, actions)
+        obs = recorder.step(actions)[0]
+    recorder.close()
+    return recorder.sample_segments(n, config.labels.segment_length, rng)
+
+
+def _fresh(env: EnvConfig) -> VecEnv:
+    return make_vec_env(env.id, env.n_envs, EVAL_SEED, env.kwargs, env.module)

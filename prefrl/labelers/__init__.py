@@ -1,0 +1,38 @@
+"""Labelers: whoever answers queries. Add one with a class and a line in LABELERS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from numpy.random import Generator
+
+from prefrl.labelers.human import HumanLabeler
+from prefrl.labelers.oracle import TEACHERS, simulated_teacher
+from prefrl.types import Preference, Query
+
+
+class Labeler(Protocol):
+    """Answers queries.
+
+    Attributes:
+      name: written beside each answer.
+      immediate: whether `label` answers at once; otherwise the answer arrives through the
+        comparison store, from another process, whenever it likes.
+    """
+
+    name: str
+    immediate: bool
+
+    def label(self, query: Query) -> Preference:
+        """The answer to a query."""
+
+    def observe_episode(self, true_return: float, length: int) -> None:
+        """Told of every finished episode, for labelers whose margins depend on them."""
+
+
+LABELERS: dict[str, Callable[[Generator], Labeler]] = {
+    **{name: simulated_teacher(name) for name in TEACHERS},
+    "human": lambda rng: HumanLabeler(),
+}
+"""Builders by name; each is given a random number generator."""

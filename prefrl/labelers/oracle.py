@@ -1,0 +1,115 @@
+"""Simulated teachers: they judge by the true reward, with human failings.
+
+Source: Lee et al. 2021 (B-Pref, arXiv 2111.03026), section 3.1 and table 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+from scipy.special import expit
+
+from prefrl.types import Array, Preference, PrefrlError, Query
+
+
+@dataclass(frozen=True)
+class TeacherSettings:
+    """The failings of a simulated teacher.
+
+    Attributes:
+      beta: rationality; infinity always prefers the larger return.
+      gamma: myopia; steps before the last count less.
+      epsilon: probability that a decided answer is flipped.
+      skip: share of the mean return under which neither segment is worth comparing.
+      equal: share of the mean return under which a difference is a tie.
+    """
+
+    beta: float = np.inf
+    gamma: float = 1.0
+    epsilon: float = 0.0
+    skip: float = 0.0
+    equal: float = 0.0
+
+
+TEACHERS: dict[str, TeacherSettings] = {
+    "oracle": TeacherSettings(),
+    "stochastic": TeacherSettings(beta=1.0),
+    "mistake": TeacherSettings(epsilon=0.1),
+    "myopic": TeacherSettings(gamma=0.9),
+    "skip": TeacherSettings(skip=0.1),
+    "equal": TeacherSettings(equal=0.1),
+}
+
+
+class SimulatedTeacher:
+    """Answers from the true rewards of the two segments.
+
+    Margins are shares of the mean true return of a segment, measured from the worst
+    segment met so far where that is below zero: a task of negative returns keeps its
+    margins (the public B-Pref code loses them).
+
+    Args:
+      name: written beside each answer.
+      settings: the failings.
+      rng: draws what is left to chance.
+    """
+
+    immediate = True
+
+    def __init__(self, name: str, settings: TeacherSettings, rng: Generator) -> None:
+        self.name = name
+        self._settings, self._rng = settings, rng
+        self._episode_return = 0.0
+        self._episode_steps = 0
+        self._floor = 0.0  # the worst segment return per step, never above 0
+
+    def observe_episode(self, true_return: float, length: int) -> None:
+        self._episode_return += true_return
+        self._episode_steps += length
+
+    def label(self, query: Query) -> Preference:
+        left, right = (self._rewards(s.true_rewards) for s in (query.left, query.right))
+        sums = np.array([left.sum(), right.sum()])
+        length = len(left)
+        self._floor = min(self._floor, float(sums.min()) / length)
+        if sums.max() - self._floor * length < self._margin(self._settings.skip, length):
+            return Preference.INCOMPARABLE
+        if abs(sums[0] - sums[1]) <= self._margin(self._settings.equal, length):
+            return Preference.TIE
+        prefers_left = self._prefers_left(left, right)
+        if self._rng.random() < self._settings.epsilon:
+            prefers_left = not prefers_left
+        return Preference.LEFT if prefers_left else Preference.RIGHT
+
+    def _prefers_left(self, left: Array, right: Array) -> bool:
+        discount = self._settings.gamma ** np.arange(len(left) - 1, -1, -1)
+        difference = float(((left - right) * discount).sum())
+        if np.isinf(self._settings.beta):
+            if difference == 0:  # a myopic teacher may see no difference where there is one
+                return bool(self._rng.random() < 0.5)
+            return difference > 0
+        return bool(self._rng.random() < expit(self._settings.beta * difference))
+
+    def _margin(self, share: float, length: int) -> float:
+        """A share of the mean true return of a segment of that length."""
+        if share == 0 or self._episode_steps == 0:
+            return 0.0
+        mean = self._episode_return / self._episode_steps - self._floor
+        return share * mean * length
+
+    def _rewards(self, rewards: Array) -> Array:
+        if not np.isfinite(rewards).all():
+            raise PrefrlError(
+                f"the environment's true reward is {rewards[~np.isfinite(rewards)][0]}: a "
+                f"simulated teacher ({self.name}) cannot judge by it; mend the environment's "
+                "reward or use --labeler human"
+            )
+        return rewards.astype(np.float64)
+
+
+def simulated_teacher(name: str) -> Callable[[Generator], SimulatedTeacher]:
+    """The builder of a teacher by its name in TEACHERS."""
+    return lambda rng: SimulatedTeacher(name, TEACHERS[name], rng)

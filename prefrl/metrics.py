@@ -1,0 +1,76 @@
+"""metrics.jsonl: one line of strict JSON per pass of the loop, readable after any crash."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def append_metrics(path: Path, row: Mapping[str, Any]) -> None:
+    """Add one row and hand it to the system before returning.
+
+    Args:
+      row: numbers, strings and nested lists or tables of them, numpy's included; what is
+        not finite becomes null. "step" is what `read_metrics` orders by.
+    """
+    line = json.dumps(_strict(row), allow_nan=False).encode() + b"\n"
+    with path.open("ab+") as file:
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":  # a kill cut the last line: don't write on at its end
+                line = b"\n" + line
+        file.write(line)
+        file.flush()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The rows of a run, steps strictly increasing; none when there is no file.
+
+    A line that a kill cut short is skipped. A resume goes back to a checkpoint, and its rows
+    replace those of the same and later steps that were written before it.
+    """
+    rows: list[dict[str, Any]] = []
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return rows
+    for line in data.split(b"\n"):
+        row = _parse(line)
+        if row is None:
+            continue
+        while rows and rows[-1]["step"] >= row["step"]:
+            rows.pop()
+        rows.append(row)
+    return rows
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    """One row; None where the line is no JSON object with a step."""
+    try:
+        row = json.loads(line, parse_constant=lambda _: None)
+    except ValueError:
+        return None
+    if not isinstance(row, dict):
+        return None
+    step = row.get("step")
+    known = isinstance(step, int | float) and not isinstance(step, bool) and abs(step) < 2**63
+    return row if known else None
+
+
+def _strict(value: Any) -> Any:
+    """`value` in what strict JSON can hold."""
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): _strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

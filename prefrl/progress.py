@@ -1,0 +1,96 @@
+"""What a person sees while a run trains: a live table on a terminal, plain lines when piped."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+_PLAIN_SECONDS = 10.0
+
+
+class TrainingProgress:
+    """Shows every pass of the loop.
+
+    Args:
+      total_steps: environment steps of the whole run.
+      console: where to.
+    """
+
+    def __init__(self, total_steps: int, console: Console) -> None:
+        self._total, self._console = total_steps, console
+        self._next_line = 0.0
+        self._true_return = math.nan
+        self._started: tuple[float, float] | None = None
+        columns = (
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[text]}"),
+            TimeRemainingColumn(),
+        )
+        self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._task = self._bar.add_task("training", total=total_steps, text="random policy")
+
+    def __enter__(self) -> TrainingProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def on_pass(self, row: Mapping[str, float]) -> None:
+        """Show one pass."""
+        step = row["step"]
+        self._started = self._started or (time.monotonic(), step)
+        self._true_return = row.get("true_return", self._true_return)
+        text = describe(row, self._true_return)
+        self._bar.update(self._task, completed=step, text=text)
+        now = time.monotonic()
+        done = step >= self._total
+        if not self._console.is_terminal and (now >= self._next_line or done):
+            self._next_line = now + _PLAIN_SECONDS
+            left = self._seconds_left(now, step)
+            self._console.print(f"{step:>9,} steps | {text} | {left}", soft_wrap=True)
+
+    def on_wait(self, missing: int) -> None:
+        """Say what training waits for."""
+        text = f"waiting for {missing} first answers"
+        self._bar.update(self._task, text=text)
+        now = time.monotonic()
+        if not self._console.is_terminal and now >= self._next_line:
+            self._next_line = now + _PLAIN_SECONDS
+            self._console.print(text)
+
+    def _seconds_left(self, now: float, step: float) -> str:
+        started, first = self._started or (now, step)
+        if step >= self._total or step <= first:
+            return "done" if step >= self._total else "..."
+        seconds = (now - started) / (step - first) * (self._total - step)
+        return f"{int(seconds) // 60}:{int(seconds) % 60:02d} left"
+
+
+def describe(row: Mapping[str, float], true_return: float) -> str:
+    """One pass in a line: speed, labels, gate, held-out accuracy, true return."""
+    parts = [
+        f"{row['steps_per_second']:,.0f} steps/s",
+        f"labels {row['labels']:.0f} of {row['labels_budget']:.0f}",
+    ]
+    for name, label, shape in (
+        ("gate_share", "over gate", ".0%"),
+        ("heldout_accuracy", "held-out", ".0%"),
+    ):
+        value = row.get(name)
+        if value is not None and math.isfinite(value):
+            parts.append(f"{label} {value:{shape}}")
+    if math.isfinite(true_return):
+        parts.append(f"true return {true_return:,.0f}")
+    return " | ".join(parts)

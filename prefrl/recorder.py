@@ -1,0 +1,231 @@
+"""Between the environments and the agent: hides the true reward, remembers the steps.
+
+Everything that the rest of prefrl knows about what happened in the environments comes out
+of this one wrapper: the rollout that is scored, the segments that are compared, the true
+returns that only oracles and the evaluation see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.random import Generator
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
+
+from prefrl.types import Array, PrefrlError, Segment
+
+RENDER_STATE = "render_state"
+
+
+class RenderState(gym.Wrapper[Any, Any, Any, Any]):
+    """Puts what draws the current step again into `info["render_state"]`.
+
+    MuJoCo: qpos and qvel; classic control: the state. The environment's own info is
+    dropped: nothing in it may reach the agent.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self._read = _state_reader(env.unwrapped)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        obs, reward, terminated, truncated, _ = self.env.step(action)
+        state = self._read()
+        info = {} if state is None else {RENDER_STATE: state}
+        return obs, reward, terminated, truncated, info
+
+
+def _state_reader(env: Any) -> Callable[[], Array | None]:
+    """What reads the state, as a copy: an environment may write into its own at the next reset."""
+    if hasattr(env, "render_state"):
+        return lambda: np.array(env.render_state(), dtype=np.float64)
+    if hasattr(env, "data") and hasattr(env.data, "qpos"):
+        return lambda: np.concatenate((env.data.qpos, env.data.qvel))
+
+    def read() -> Array | None:
+        state = getattr(env, "state", None)  # some have none before the first reset
+        return None if state is None else np.array(state, dtype=np.float64)
+
+    return read
+
+
+class Recorder(VecEnvWrapper):
+    """VecEnv wrapper whose rewards are always zero and whose last steps can be cut.
+
+    The steps are kept in a ring of fixed size, so memory does not grow with training.
+
+    Args:
+      venv: the environments.
+      ring_steps: steps kept for each environment; at least a rollout and a segment.
+    """
+
+    def __init__(self, venv: VecEnv, ring_steps: int = 2048) -> None:
+        super().__init__(venv)
+        self.steps_taken = 0
+        self._rows = ring_steps
+        self._filled = 0  # rows ever written
+        obs_space, act_space = venv.observation_space, venv.action_space
+        shape = (ring_steps, venv.num_envs)
+        self._obs = np.zeros(shape + _shape(obs_space), dtype=obs_space.dtype)
+        self._actions = np.zeros(shape + _shape(act_space), dtype=act_space.dtype)
+        self._rewards = np.zeros(shape, dtype=np.float32)
+        self._dones = np.zeros(shape, dtype=bool)
+        self._render_states: Array | None = None
+        self._last_obs = np.zeros(shape[1:] + _shape(obs_space), dtype=obs_space.dtype)
+        self._pending: Array | None = None
+        self._zeros = np.zeros(venv.num_envs, dtype=np.float32)
+        self._returns = np.zeros(venv.num_envs)
+        self._lengths = np.zeros(venv.num_envs, dtype=np.int64)
+        self._finished: list[tuple[float, int]] = []
+
+    def reset(self) -> Any:
+        obs = np.asarray(self.venv.reset())
+        self._check(obs)
+        if self._filled:  # whatever was under way ends here
+            self._dones[(self._filled - 1) % self._rows] = True
+        self._last_obs = obs.copy()
+        self._returns[:] = 0
+        self._lengths[:] = 0
+        return obs
+
+    def step_async(self, actions: Array) -> None:
+        self._pending = actions
+        self.venv.step_async(actions)
+
+    def step_wait(self) -> VecEnvStepReturn:
+        stepped, rewards, dones, infos = self.venv.step_wait()
+        obs = np.asarray(stepped)
+        self._check(obs)
+        row = self._filled % self._rows
+        self._obs[row] = self._last_obs
+        self._actions[row] = self._pending
+        self._rewards[row] = rewards
+        self._dones[row] = dones
+        self._keep_render_states(row, infos)
+        self._last_obs = obs.copy()
+        self._filled += 1
+        self.steps_taken += self.num_envs
+        self._returns += rewards
+        self._lengths += 1
+        if dones.any():
+            self._end_episodes(dones)
+        # A fresh array: SB3 adds the time-limit bootstrap to it in place (SB3 issue 633).
+        return obs, self._zeros.copy(), dones, infos
+
+    @property
+    def capacity(self) -> int:
+        """Steps of each environment that the ring can hold."""
+        return self._rows
+
+    @property
+    def recorded(self) -> int:
+        """Steps of each environment that the ring holds."""
+        return min(self._filled, self._rows)
+
+    def rollout(self, n_steps: int) -> tuple[Array, Array]:
+        """Raw observations and executed actions of the last steps, oldest first.
+
+        Returns:
+          (n_steps, E, *obs_shape) and (n_steps, E, *action_shape).
+        """
+        rows = self._rows_of(n_steps)
+        return self._obs[rows], self._actions[rows]
+
+    def dones(self, n_steps: int) -> Array:
+        """Whether each of the last steps ended an episode, (n_steps, E)."""
+        return self._dones[self._rows_of(n_steps)]
+
+    def sample_segments(
+        self, n: int, length: int, rng: Generator, newest: int | None = None
+    ) -> list[Segment]:
+        """Segments cut at random from the recorded steps, none across an episode's end.
+
+        Args:
+          n: how many; fewer come back only when no place can hold one.
+          length: steps of a segment.
+          newest: look only at this many last steps of each environment.
+        """
+        kept = min(self.recorded, newest or self._rows)
+        if kept < length:
+            return []
+        rows = self._rows_of(kept)
+        starts = _valid_starts(self._dones[rows], length)
+        if not len(starts):
+            return []
+        chosen = starts[rng.choice(len(starts), size=n, replace=len(starts) < n)]
+        last_row_step = self.steps_taken
+        segments = []
+        for start, env in chosen:
+            cut = rows[start : start + length]
+            states = None if self._render_states is None else self._render_states[cut, env]
+            age = (kept - start - length) * self.num_envs
+            segments.append(
+                Segment(
+                    obs=self._obs[cut, env],
+                    actions=self._actions[cut, env],
+                    true_rewards=self._rewards[cut, env],
+                    render_states=states,
+                    step=last_row_step - int(age),
+                )
+            )
+        return segments
+
+    def take_finished(self) -> list[tuple[float, int]]:
+        """True return and length of the episodes that ended since the last call."""
+        finished, self._finished = self._finished, []
+        return finished
+
+    def _rows_of(self, n_steps: int) -> Array:
+        if n_steps > self.recorded:
+            raise ValueError(
+                f"{n_steps} steps wanted, {self.recorded} recorded: "
+                f"raise Recorder(ring_steps={self._rows})"
+            )
+        return np.arange(self._filled - n_steps, self._filled) % self._rows
+
+    def _keep_render_states(self, row: int, infos: list[dict[str, Any]]) -> None:
+        if RENDER_STATE not in infos[0]:
+            return
+        if self._render_states is None:
+            shape = (self._rows, self.num_envs, *infos[0][RENDER_STATE].shape)
+            self._render_states = np.zeros(shape, dtype=infos[0][RENDER_STATE].dtype)
+        for env, info in enumerate(infos):
+            self._render_states[row, env] = info.pop(RENDER_STATE)
+
+    def _end_episodes(self, dones: Array) -> None:
+        for env in np.flatnonzero(dones):
+            self._finished.append((float(self._returns[env]), int(self._lengths[env])))
+        self._returns[dones] = 0
+        self._lengths[dones] = 0
+
+    def _check(self, obs: Any) -> None:
+        if obs.dtype.kind == "f" and not np.isfinite(obs).all():
+            env = int(np.flatnonzero(~np.isfinite(obs).reshape(len(obs), -1).all(1))[0])
+            raise PrefrlError(
+                f"environment {env} returned a NaN or infinite observation after "
+                f"{self.steps_taken} steps: mend the environment, or clip what it returns"
+            )
+
+
+def _valid_starts(dones: Array, length: int) -> Array:
+    """Where a segment may start: (row, env) pairs with no episode end before its last step.
+
+    Args:
+      dones: (R, E).
+    Returns:
+      (K, 2).
+    """
+    ends = np.concatenate([np.zeros((1, dones.shape[1]), dtype=np.int64), np.cumsum(dones, axis=0)])
+    n_starts = len(dones) - length + 1
+    inner = ends[length - 1 : length - 1 + n_starts] - ends[:n_starts]  # ends strictly inside
+    return np.argwhere(inner == 0)
+
+
+def _shape(space: gym.Space[Any]) -> tuple[int, ...]:
+    if space.shape is None:
+        raise PrefrlError(f"{space} has no fixed shape: wrap the environment in FlattenObservation")
+    return tuple(space.shape)

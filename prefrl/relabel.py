@@ -1,0 +1,145 @@
+"""SB3 buffers whose rewards come from the ensemble.
+
+On-policy: the whole rollout is scored in one batch, with one ensemble, before advantages
+are computed. Off-policy: transitions are scored when they are sampled, so no stored reward
+is ever stale (PEBBLE, Lee et al. 2021, arXiv 2106.05091, section 4.2).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.buffers import ReplayBuffer, RolloutBuffer
+from stable_baselines3.common.running_mean_std import RunningMeanStd
+from torch import Tensor
+
+from prefrl.recorder import Recorder
+from prefrl.reward.ensemble import RewardEnsemble
+from prefrl.types import Array
+
+
+class ReturnScale:
+    """Running standard deviation of the discounted return, as VecNormalize keeps it.
+
+    It outlives changes of the ensemble: members are normalised on a fixed reference batch,
+    so rewards before and after a fit are in the same units.
+
+    Args:
+      n_envs: environments side by side.
+      gamma: discount.
+    """
+
+    def __init__(self, n_envs: int, gamma: float) -> None:
+        self.rms = RunningMeanStd(shape=())
+        self._returns = np.zeros(n_envs)
+        self._gamma = gamma
+
+    def scaled(self, rewards: Array, dones: Array) -> Array:
+        """Take in a rollout's rewards and scale them.
+
+        Args:
+          rewards: (T, E).
+          dones: whether each step ended an episode, (T, E).
+        Returns:
+          (T, E), clipped to [-10, 10] like VecNormalize's.
+        """
+        returns = discounted_returns(rewards, dones, self._gamma, self._returns)
+        self.rms.update(returns.ravel())
+        self._returns = returns[-1] * ~dones[-1]
+        scaled: Array = np.clip(rewards / np.sqrt(self.rms.var + 1e-8), -10, 10)
+        return scaled
+
+
+def discounted_returns(rewards: Array, dones: Array, gamma: float, start: Array) -> Array:
+    """Discounted sums of past rewards, starting anew after each episode's end.
+
+    Args:
+      rewards, dones: (T, E).
+      start: the sums before the first step, (E,).
+    Returns:
+      (T, E).
+    """
+    returns = np.empty(rewards.shape)
+    running = start
+    for t in range(len(rewards)):
+        running = gamma * running + rewards[t]
+        returns[t] = running
+        running = running * ~dones[t]
+    return returns
+
+
+class RelabelledRolloutBuffer(RolloutBuffer):
+    """Rollout buffer for PPO, A2C and TRPO that scores itself.
+
+    The recorder hands SB3 zeros, so what the buffer holds is SB3's time-limit bootstrap
+    alone; the predicted rewards are added to it.
+
+    Args:
+      recorder: the wrapper that the agent's steps went through.
+      reward: the ensemble.
+      normalize_return: divide rewards by the spread of the discounted return.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        recorder: Recorder,
+        reward: RewardEnsemble,
+        normalize_return: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        self.recorder, self.reward = recorder, reward
+        super().__init__(*args, **kwargs)
+        self.predicted_reward = 0.0
+        """Mean predicted reward of a step of the last rollout, before scaling."""
+        self.scale = ReturnScale(self.n_envs, self.gamma) if normalize_return else None
+
+    def compute_returns_and_advantage(self, last_values: Tensor, dones: Array) -> None:
+        rewards = self.reward.predict(*self.recorder.rollout(self.buffer_size))
+        self.predicted_reward = float(rewards.mean())
+        if self.scale is not None:
+            rewards = self.scale.scaled(rewards, self.recorder.dones(self.buffer_size))
+        self.rewards += rewards
+        super().compute_returns_and_advantage(last_values, dones)
+
+
+class _ScoredOnRead:
+    """Stands where a replay buffer keeps its rewards: reading an index scores it."""
+
+    def __init__(self, buffer: ReplayBuffer, reward: RewardEnsemble) -> None:
+        self._buffer, self._reward = buffer, reward
+        self.last_mean = 0.0
+
+    def __setitem__(self, index: Any, rewards: Array) -> None:
+        """Forget the recorder's zeros."""
+
+    def __getitem__(self, index: Any) -> Array:
+        actions = self._buffer.actions[index]
+        space = self._buffer.action_space
+        if isinstance(space, spaces.Box):  # SB3 stores them scaled to [-1, 1]
+            actions = space.low + 0.5 * (actions + 1) * (space.high - space.low)
+        elif isinstance(space, spaces.Discrete):
+            actions = actions[..., 0]
+        rewards = self._reward.predict(self._buffer.observations[index], actions)
+        self.last_mean = float(rewards.mean())
+        return rewards.astype(np.float32)
+
+
+class RelabelledReplayBuffer(ReplayBuffer):
+    """Replay buffer for SAC that scores transitions when they are sampled.
+
+    Args:
+      reward: the ensemble.
+    """
+
+    def __init__(self, *args: Any, reward: RewardEnsemble, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._scored = _ScoredOnRead(self, reward)
+        self.rewards = self._scored  # type: ignore[assignment]
+
+    @property
+    def predicted_reward(self) -> float:
+        """Mean predicted reward of a step of the last batch."""
+        return self._scored.last_mean

@@ -1,0 +1,268 @@
+"""The page of a run: one self-contained HTML file with every plot, in the run's folder."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import statistics
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from prefrl.config import RunConfig, to_mapping
+from prefrl.report import page as html
+from prefrl.report import plots, quality
+from prefrl.report.run import RunData, read_run
+from prefrl.report.svg import decimal, last, number, percent, series, short
+from prefrl.types import MachineError
+
+
+def write_report(run: Path) -> Path:
+    """Write run/report/index.html from what the run folder holds, and return its path.
+
+    Raises:
+      PrefrlError: the folder is no run.
+      MachineError: one of its files is damaged, or the page cannot be written.
+    """
+    data = read_run(run)
+    target = run / "report" / "index.html"
+    fresh = target.with_suffix(".html.new")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fresh.write_text(render(data), encoding="utf-8")
+        os.replace(fresh, target)  # a reader never sees half a page
+    except OSError as error:
+        raise MachineError(f"cannot write {target} ({error.strerror}): free some space") from error
+    return target
+
+
+def render(data: RunData) -> str:
+    """The page as HTML."""
+    env_id = str(data.config["env"]["id"])
+    body = [
+        html.header("prefrl run", env_id, _lead(data)),
+        html.headline(_headline(data)),
+        html.section(
+            "Learning",
+            "The agent never saw the environment's reward: it learned from a reward predicted "
+            "out of answers to the question “which of these two clips is better?”",
+            _learning(data),
+        ),
+        html.section(
+            "Questions",
+            "The schedule says how many answers may be asked for by now, and the gate drops the "
+            "questions whose answer the ensemble already agrees on.",
+            _questions(data),
+        ),
+        html.section(
+            "Reward model",
+            "How well the ensemble predicts answers that it was not trained on, and whether it "
+            "knows when it does not know.",
+            _reward(data),
+        ),
+        html.section(
+            "Set-up",
+            "All that is needed to run it again; a dot marks what differs from the defaults.",
+            _tables(data),
+            kind="tables",
+        ),
+        html.section(
+            "Reproduce",
+            "The same seed on the same machine and versions, with "
+            '`reward.fit = "sync"`, gives the same numbers.',
+            [_command(data)],
+            kind="command",
+        ),
+        f"<footer>Written by prefrl on {datetime.now():%Y-%m-%d at %H:%M}.</footer>",
+    ]
+    return html.page(f"{env_id} · {data.path.resolve().name}", body)
+
+
+def _lead(data: RunData) -> str:
+    config = data.config
+    budget = last(data.rows, "labels_budget") or config["labels"]["budget"]
+    done = float(data.rows[-1]["step"]) if data.rows else 0.0
+    wanted = float(config["steps"])
+    state = "finished" if done >= wanted else f"at {percent(done / wanted)} of its steps"
+    return (
+        f"{str(config['agent']['name']).upper()} on a reward learned from up to "
+        f"{short(float(budget))} preferences of the {config['labels']['labeler']} labeler. "
+        f"Run `{data.path.resolve().name}`, seed\N{NO-BREAK SPACE}{config['seed']}, {state}."
+    )
+
+
+def _headline(data: RunData) -> list[tuple[str, str, str, str]]:
+    rows, evaluation = data.rows, data.evaluation
+    unknown, evaluate = html.NONE, data.fill_in
+    score = number(evaluation, "normalised_score")
+    figures = [
+        (
+            "Normalised score",
+            unknown if score is None else decimal(score),
+            "",
+            evaluate if score is None else "0 = random policy, 1 = RL on the true reward",
+        )
+    ]
+    true, episodes = number(evaluation, "true_return"), number(evaluation, "episodes")
+    about = f"mean of {episodes:.0f} episodes" if episodes else "mean of the evaluation"
+    if true is None:
+        true, about = last(rows, "true_return"), "of the last training episodes"
+    figures.append(
+        (
+            "True return",
+            unknown if true is None else short(true),
+            "",
+            "no episode has ended yet" if true is None else about,
+        )
+    )
+    used, offered, budget = (last(rows, key) for key in ("labels", "offered", "labels_budget"))
+    of = offered if offered is not None else budget
+    figures.append(
+        (
+            "Labels used",
+            unknown if used is None else short(used),
+            f"of {short(of)}" if of is not None and used is not None else "",
+            "no answers yet" if used is None else _labels_about(used, offered, budget),
+        )
+    )
+    accuracy, where = number(evaluation, "predictor", "accuracy"), "on fresh pairs of segments"
+    if accuracy is None:
+        accuracy, where = last(rows, "heldout_accuracy"), "on answers kept out of training"
+    figures.append(
+        (
+            "Held-out accuracy",
+            unknown if accuracy is None else percent(accuracy),
+            "",
+            "no reward has been fitted yet" if accuracy is None else where,
+        )
+    )
+    done, wanted = (float(rows[-1]["step"]) if rows else 0.0), float(data.config["steps"])
+    figures.append(
+        (
+            "Steps",
+            short(done),
+            f"of {short(wanted)}" if done < wanted else "",
+            f"in {short(len(rows))} pass{'' if len(rows) == 1 else 'es'} of the loop",
+        )
+    )
+    speed = series(rows, "steps_per_second")[:, 1]
+    figures.append(
+        (
+            "Steps per second",
+            short(statistics.median(speed.tolist())) if len(speed) else unknown,
+            "",
+            f"median, {data.config['env']['n_envs']} environments",
+        )
+    )
+    return figures
+
+
+def _learning(data: RunData) -> list[str]:
+    audit = f"The leak audit is missing: {data.fill_in}."
+    source = data.evaluation.get("reference")
+    source = f" References: {source}." if source else ""
+    return [
+        html.card(
+            "True and predicted return",
+            plots.returns(data.rows, data.evaluation),
+            "If the predicted return (what the agent is trained on) and the true return (which it "
+            "never sees) rise together, the reward was understood; if only the predicted one "
+            "rises, the agent exploits its mistakes.",
+            "No metrics yet: `prefrl train` adds a line at each pass of the loop.",
+        ),
+        html.card(
+            "Score and leak audit",
+            quality.score(data.evaluation, audit),
+            "The same agent trained on a constant or a random network as its reward shows what "
+            "the environment gives away by itself: only what the blue bar reaches beyond the "
+            f"orange ones was learned from preferences.{source}",
+            f"No normalised score yet: {data.fill_in}.",
+        ),
+    ]
+
+
+def _questions(data: RunData) -> list[str]:
+    return [
+        html.card(
+            "Labels against the schedule",
+            plots.labels(data.rows),
+            "Where the blue line stays under the grey area, the gate found nobody worth asking, "
+            "or the labeler had not answered yet.",
+            "No answers yet: `prefrl train` adds a line at each pass of the loop.",
+        ),
+        html.card(
+            "Disagreement and the gate",
+            plots.disagreement(data.rows),
+            "Disagreement is the spread, from 0 to 0.5, of the members' probabilities that the "
+            "left clip is better; a question is asked only if it lies over the dashed line.",
+            "No candidates yet: the first batch of questions is asked without a gate.",
+        ),
+    ]
+
+
+def _reward(data: RunData) -> list[str]:
+    evaluation, missing = data.evaluation, data.fill_in
+    return [
+        html.card(
+            "Accuracy, loss and temperature of the fits",
+            plots.fit(data.rows),
+            "A held-out loss far over the training loss means that answers are learned by heart; "
+            "the temperature divides the predicted returns so that the confidence stays honest.",
+            "No fit yet: the reward is first fitted when the first batch is answered.",
+        ),
+        html.card(
+            "Calibration",
+            quality.calibration(evaluation),
+            "Of the pairs on which the ensemble is 80 percent sure, 80 percent should be right: "
+            "points under the dashed line are overconfident, points over it too careful.",
+            f"No reliability yet: {missing}.",
+        ),
+        html.card(
+            "Is the gate right?",
+            quality.gate_errors(evaluation),
+            "The gate earns its keep if the pairs that it lets through are the ones the ensemble "
+            "would get wrong without asking.",
+            f"No error rates yet: {missing}.",
+        ),
+        html.card(
+            "Predicted against true return of segments",
+            quality.segment_returns(evaluation),
+            "Every point is one clip; the scale of the prediction is free, so only the order "
+            "counts: the closer to a rising line, the better.",
+            f"No segments yet: {missing}.",
+        ),
+    ]
+
+
+def _tables(data: RunData) -> list[str]:
+    defaults = to_mapping(RunConfig())
+    config = dict(data.config)
+    tables = {name: config.pop(name) for name in list(config) if isinstance(config[name], dict)}
+    found = [html.table("run", config, _changed(config, defaults))]
+    for name, values in tables.items():
+        usual = defaults.get(name, {})
+        shown: dict[str, Any] = {}
+        changed = []
+        for key, value in values.items():
+            nested = value if isinstance(value, dict) and value else None
+            parts = {key: value} if nested is None else {f"{key}.{k}": v for k, v in nested.items()}
+            shown |= parts
+            changed += list(parts) if value != usual.get(key) else []
+        found.append(html.table(name, shown, changed))
+    versions = data.versions or {"versions": "not recorded in this run"}
+    return [*found, html.table("versions", versions)]
+
+
+def _command(data: RunData) -> str:
+    return html.command(f"prefrl train --config {shlex.quote(str(data.path / 'config.toml'))}")
+
+
+def _labels_about(used: float, offered: float | None, budget: float | None) -> str:
+    parts = [f"{percent(used / offered)} of what was offered"] if offered else []
+    parts += [f"budget {short(budget)}"] if budget is not None else []
+    return ", ".join(parts)
+
+
+def _changed(values: Mapping[str, Any], usual: Mapping[str, Any]) -> list[str]:
+    return [name for name, value in values.items() if name not in usual or usual[name] != value]

@@ -1,0 +1,175 @@
+"""The reward ensemble: members that agree where they have been told, and differ elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Generator, Tensor, nn
+
+from prefrl.reward.nets import REWARD_NETS
+from prefrl.spaces import to_vectors, vector_size
+from prefrl.types import Array, MachineError, Segment
+
+_CHUNK = 16384  # rows scored at once: larger batches fall out of the cache
+
+
+class RewardEnsemble(nn.Module):
+    """Reward predictors r_m(o, a), their mean the agent's reward.
+
+    Source: Christiano et al. 2017, section 2.2.3.
+
+    Args:
+      observation_space, action_space: Box or Discrete.
+      n_members: predictors.
+      net: a name in REWARD_NETS.
+      hidden: sizes of the hidden layers.
+      output_std: standard deviation of each member's reward on the reference batch.
+      generator: draws the initial weights.
+    """
+
+    input_mean: Tensor
+    input_std: Tensor
+    reward_mean: Tensor
+    reward_std: Tensor
+    temperature: Tensor
+    l2: Tensor
+
+    def __init__(
+        self,
+        observation_space: gym.Space[Any],
+        action_space: gym.Space[Any],
+        n_members: int = 3,
+        net: str = "mlp",
+        hidden: Sequence[int] = (64, 64),
+        output_std: float = 1.0,
+        generator: Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.observation_space = observation_space
+        self.action_space = action_space
+        self.n_members = n_members
+        self.output_std = output_std
+        self.version = 0
+        """Counts the fits; whoever caches predictions looks at it."""
+        sizes = (vector_size(observation_space), vector_size(action_space))
+        generator = generator or Generator().manual_seed(0)
+        self.net = REWARD_NETS[net](*sizes, n_members, hidden, generator)
+        self._obs_size = sizes[0]
+        self.register_buffer("input_mean", torch.zeros(sum(sizes)))
+        self.register_buffer("input_std", torch.zeros(sum(sizes)))
+        self.register_buffer("reward_mean", torch.zeros(n_members, 1))
+        self.register_buffer("reward_std", torch.ones(n_members, 1))
+        self.register_buffer("temperature", torch.ones(()))
+        self.register_buffer("l2", torch.full((n_members,), 1e-4))
+
+    def encode(self, obs: Array, actions: Array) -> Tensor:
+        """Raw observations and actions as the vectors the net is fed, before scaling.
+
+        Args:
+          obs, actions: (..., *shape).
+        Returns:
+          (..., D).
+        """
+        o = to_vectors(self.observation_space, torch.as_tensor(obs))
+        a = to_vectors(self.action_space, torch.as_tensor(actions))
+        return torch.cat([o, a], dim=-1)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Each member's own reward, in the units of its loss.
+
+        Args:
+          inputs: encoded, (B, D), or (M, B, D) with a batch for each member.
+        Returns:
+          (M, B).
+        """
+        x = (inputs - self.input_mean) / self.input_std
+        rewards: Tensor = self.net(x[..., : self._obs_size], x[..., self._obs_size :])
+        return rewards
+
+    @property
+    def knows_inputs(self) -> bool:
+        return bool((self.input_std > 0).all())
+
+    @torch.no_grad()
+    def set_inputs(self, inputs: Tensor) -> None:
+        """Fix the input scaling, once, on the first comparisons.
+
+        It never moves afterwards: a net that sees drifting inputs forgets what it learned.
+        """
+        rows = inputs.reshape(-1, inputs.shape[-1])
+        self.input_mean.copy_(rows.mean(0))
+        std = rows.std(0)
+        self.input_std.copy_(torch.where(std > 1e-3, std, torch.ones_like(std)))
+
+    @torch.no_grad()
+    def set_scale(self, inputs: Tensor) -> None:
+        """Give each member mean 0 and its standard deviation on a reference batch.
+
+        Args:
+          inputs: encoded reference steps, (..., D).
+        Source: Christiano et al. 2017, section 2.2.1 and 2.2.3.
+        """
+        rewards = self._score(inputs.reshape(-1, inputs.shape[-1]))
+        self.reward_mean.copy_(rewards.mean(1, keepdim=True))
+        self.reward_std.copy_(rewards.std(1, keepdim=True).clamp_min(1e-8) / self.output_std)
+
+    @torch.no_grad()
+    def predict(self, obs: Array, actions: Array) -> Array:
+        """The agent's reward: the mean of the members' normalised rewards.
+
+        Args:
+          obs, actions: raw, (..., *shape).
+        Returns:
+          (...), float32.
+        """
+        inputs = self.encode(obs, actions)
+        rewards = self._score(inputs.reshape(-1, inputs.shape[-1]))
+        normalised = (rewards - self.reward_mean) / self.reward_std
+        mean: Array = normalised.mean(0).reshape(inputs.shape[:-1]).numpy()
+        return mean
+
+    @torch.no_grad()
+    def member_returns(self, segments: Sequence[Segment]) -> Array:
+        """Calibrated segment returns: P(left > right) is the sigmoid of a difference.
+
+        Returns:
+          (M, N), undiscounted sums of reward divided by the fitted temperature.
+        """
+        obs = np.stack([s.obs for s in segments])
+        actions = np.stack([s.actions for s in segments])
+        inputs = self.encode(obs, actions)  # (N, T, D)
+        rewards = self._score(inputs.reshape(-1, inputs.shape[-1]))
+        returns = rewards.reshape(self.n_members, *inputs.shape[:2]).sum(-1)
+        calibrated: Array = (returns / self.temperature).numpy()
+        return calibrated
+
+    def _score(self, inputs: Tensor) -> Tensor:
+        if not self.knows_inputs:  # nothing learned yet: nothing is better than anything else
+            return torch.zeros(self.n_members, len(inputs))
+        return torch.cat([self(chunk) for chunk in torch.split(inputs, _CHUNK)], dim=1)
+
+    def save(self, path: Path, **notes: str) -> None:
+        """Weights as safetensors, in one step: a reader sees the old file or the new one."""
+        notes |= {"version": str(self.version)}
+        part = path.with_suffix(".part")
+        save_file({k: v.contiguous() for k, v in self.state_dict().items()}, part, notes)
+        part.replace(path)
+
+    def load(self, path: Path) -> None:
+        """Weights from `save`.
+
+        Raises:
+          MachineError: the file is damaged or belongs to another ensemble.
+        """
+        try:
+            self.load_state_dict(load_file(path))
+        except (SafetensorError, RuntimeError, OSError) as error:
+            raise MachineError(f"{path} holds no reward ensemble of this shape: {error}") from None
+        self.version += 1

@@ -1,0 +1,198 @@
+"""Fitting the ensemble to comparisons."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypedDict
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from scipy.optimize import minimize_scalar
+from torch import Tensor
+
+from prefrl.reward.dataset import ComparisonData
+from prefrl.reward.ensemble import RewardEnsemble
+from prefrl.reward.losses import bradley_terry_loss
+
+OVERFIT_HIGH, OVERFIT_LOW = 1.5, 1.1
+"""Held-out over training loss is kept between these (Christiano et al. 2017, section 2.2.3)."""
+_L2_STEP, _L2_LEAST, _L2_MOST = 1.5, 1e-6, 1e-1
+
+
+class FitMetrics(TypedDict):
+    """What a fit reports: means over members, each on the pairs it never trained on."""
+
+    comparisons: int
+    heldout_accuracy: float
+    heldout_nll: float
+    train_nll: float
+    temperature: float
+    epochs: int
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How long and how fast to fit; the meanings are those of RewardConfig."""
+
+    noise: float = 0.1
+    learning_rate: float = 1e-3
+    batch_size: int = 64
+    max_epochs: int = 40
+    refit_epochs: int = 4
+    patience: int = 5
+
+
+def fit(
+    ensemble: RewardEnsemble, data: ComparisonData, settings: FitSettings, rng: Generator
+) -> FitMetrics:
+    """Fit every member to its own bootstrap of the comparisons, from where it stands.
+
+    A pass ends with the held-out loss, which steers the L2 coefficient of each member and
+    stops the fit; the best pass is kept. Afterwards the temperature is calibrated and the
+    members are normalised, both on what the comparisons hold.
+
+    Source: Christiano et al. 2017, section 2.2.3.
+    """
+    inputs, p_left = data.inputs, data.p_left
+    max_epochs = settings.refit_epochs if ensemble.knows_inputs else settings.max_epochs
+    if not ensemble.knows_inputs:
+        ensemble.set_inputs(inputs)
+    weights = torch.as_tensor(data.bootstrap_weights(ensemble.n_members)).T  # (M, N)
+    heldout = weights == 0
+    parameters = list(ensemble.net.parameters())
+    optimizer = torch.optim.Adam(parameters, lr=settings.learning_rate)
+    best_loss, best_weights, stale, epochs = math.inf, _copy(parameters), 0, 0
+    for epochs in range(1, max_epochs + 1):  # noqa: B007 - reported below
+        for index in _minibatches(weights, settings.batch_size, rng):
+            _step(ensemble, optimizer, inputs, p_left, index, settings.noise)
+        loss = _losses(ensemble, inputs, p_left, settings.noise)
+        held, train = _mean_where(loss, heldout), _mean_where(loss, ~heldout, weights)
+        _adapt_l2(ensemble.l2, held, train)
+        # A handful of answers may leave a member none to be judged by but its own.
+        judged = float(torch.where(held.isnan(), train, held).mean())
+        if judged < best_loss - 1e-4:
+            best_loss, best_weights, stale = judged, _copy(parameters), 0
+        else:
+            stale += 1
+            if stale >= settings.patience:
+                break
+    _restore(parameters, best_weights)
+    ensemble.set_scale(data.reference)
+    ensemble.version += 1
+    return _summary(ensemble, data, heldout, epochs)
+
+
+def _step(
+    ensemble: RewardEnsemble,
+    optimizer: torch.optim.Optimizer,
+    inputs: Tensor,
+    p_left: Tensor,
+    index: Tensor,
+    noise: float,
+) -> None:
+    batch = inputs[index]  # (M, B, 2, T, D)
+    returns = _returns(ensemble, batch)
+    loss = bradley_terry_loss(returns[..., 0], returns[..., 1], p_left[index], noise).mean(1)
+    penalty = sum(w.square().sum((1, 2)) for w in ensemble.net.parameters() if w.dim() == 3)
+    optimizer.zero_grad()
+    (loss + 0.5 * ensemble.l2 * penalty).sum().backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+
+
+def _returns(ensemble: RewardEnsemble, batch: Tensor) -> Tensor:
+    """Undiscounted predicted returns, (M, B, 2, T, D) -> (M, B, 2)."""
+    m, b, two, t, d = batch.shape
+    rewards: Tensor = ensemble(batch.reshape(m, b * two * t, d))
+    return rewards.reshape(m, b, two, t).sum(-1)
+
+
+def _minibatches(weights: Tensor, batch_size: int, rng: Generator) -> Iterator[Tensor]:
+    """One pass over every member's bootstrap, side by side: indices (M, B)."""
+    members = [np.repeat(np.arange(len(w)), w) for w in weights.numpy()]
+    length = max(len(m) for m in members)
+    rows = [np.resize(rng.permutation(m), length) for m in members]  # shorter ones go round
+    order = torch.as_tensor(np.stack(rows))
+    n_batches = max(1, round(length / batch_size))
+    yield from order.tensor_split(n_batches, dim=1)
+
+
+@torch.no_grad()
+def _all_returns(ensemble: RewardEnsemble, inputs: Tensor) -> Tensor:
+    """Every member's returns of every comparison, (M, N, 2)."""
+    rewards = ensemble._score(inputs.reshape(-1, inputs.shape[-1]))
+    return rewards.reshape(ensemble.n_members, *inputs.shape[:3]).sum(-1)
+
+
+def _losses(ensemble: RewardEnsemble, inputs: Tensor, p_left: Tensor, noise: float) -> Tensor:
+    """(M, N)."""
+    returns = _all_returns(ensemble, inputs)
+    return bradley_terry_loss(returns[..., 0], returns[..., 1], p_left, noise)
+
+
+def _mean_where(values: Tensor, mask: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean over the masked comparisons of each member, (M,); NaN where there are none."""
+    weight = mask.float() if weights is None else mask * weights
+    return (values * weight).sum(1) / weight.sum(1)
+
+
+def _adapt_l2(l2: Tensor, heldout: Tensor, train: Tensor) -> None:
+    ratio = heldout / train
+    l2[ratio > OVERFIT_HIGH] *= _L2_STEP
+    l2[ratio < OVERFIT_LOW] /= _L2_STEP
+    l2.clamp_(_L2_LEAST, _L2_MOST)
+
+
+def fit_temperature(differences: Tensor, p_left: Tensor) -> float:
+    """The temperature under which predicted preferences are calibrated.
+
+    Args:
+      differences: left minus right predicted return of held-out comparisons, (K,).
+      p_left: their answers, (K,).
+    Returns:
+      tau > 0 that minimises the negative log-likelihood of sigmoid(differences / tau).
+    Source: Guo et al. 2017, arXiv 1706.04599, section 4.2.
+    """
+    if len(differences) < 2:
+        return 1.0
+
+    def nll(log_tau: float) -> float:
+        scaled = differences / math.exp(log_tau)
+        zero = torch.zeros_like(scaled)
+        return float(bradley_terry_loss(scaled, zero, p_left).mean())
+
+    found = minimize_scalar(nll, bounds=(-3.0, 6.0), method="bounded", options={"xatol": 1e-2})
+    return math.exp(float(found.x))
+
+
+def _summary(
+    ensemble: RewardEnsemble, data: ComparisonData, heldout: Tensor, epochs: int
+) -> FitMetrics:
+    returns = _all_returns(ensemble, data.inputs)
+    differences = returns[..., 0] - returns[..., 1]  # (M, N)
+    targets = data.p_left.expand_as(differences)
+    tau = fit_temperature(differences[heldout], targets[heldout])
+    ensemble.temperature.fill_(tau)
+    loss = bradley_terry_loss(differences / tau, torch.zeros(()), data.p_left)
+    decided = heldout & (data.p_left != 0.5)
+    right = (differences > 0) == (targets > 0.5)
+    return FitMetrics(
+        comparisons=len(data),
+        heldout_accuracy=float(right[decided].float().mean()) if decided.any() else math.nan,
+        heldout_nll=float(_mean_where(loss, heldout).nanmean()),
+        train_nll=float(_mean_where(loss, ~heldout).nanmean()),
+        temperature=tau,
+        epochs=epochs,
+    )
+
+
+def _copy(parameters: list[torch.nn.Parameter]) -> list[Tensor]:
+    return [p.detach().clone() for p in parameters]
+
+
+@torch.no_grad()
+def _restore(parameters: list[torch.nn.Parameter], saved: list[Tensor]) -> None:
+    for parameter, value in zip(parameters, saved, strict=True):
+        parameter.copy_(value)

@@ -1,0 +1,188 @@
+"""When and where the reward is fitted: between rollouts, or beside the trainer.
+
+Both read answers from the comparison store and nothing else, and both offer the trainer
+one method, `update`.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from numpy.random import default_rng
+from safetensors import SafetensorError, safe_open
+
+from prefrl.process import set_up_process
+from prefrl.reward.dataset import ComparisonData
+from prefrl.reward.ensemble import RewardEnsemble
+from prefrl.reward.fit import FitMetrics, FitSettings, fit
+from prefrl.store import ComparisonStore
+from prefrl.types import MachineError
+
+MIN_COMPARISONS = 2
+_POLL_SECONDS = 0.1
+
+
+class Fitter(Protocol):
+    """Keeps an ensemble up to date with the answers in a store."""
+
+    def update(self, wait: bool = False) -> FitMetrics | None:
+        """Bring the trainer's ensemble up to date.
+
+        Args:
+          wait: return only when every answer given so far has been fitted.
+        Returns:
+          The metrics of the latest fit; None where there was no new one.
+        """
+
+    def close(self) -> None:
+        """Stop what runs in the background."""
+
+
+class InlineFitter:
+    """Fits in the trainer's process: seeded, repeatable.
+
+    Args:
+      ensemble: the trainer's own.
+      store: where the answers are.
+      seed: of bootstrap and minibatches.
+      latest: fit the newest so many comparisons; 0 means all.
+    """
+
+    def __init__(
+        self,
+        ensemble: RewardEnsemble,
+        store: ComparisonStore,
+        settings: FitSettings,
+        seed: int,
+        latest: int = 0,
+    ) -> None:
+        self._ensemble, self._store, self._settings = ensemble, store, settings
+        self._data = ComparisonData(ensemble, seed, latest)
+        self._rng = default_rng([seed, 1])
+
+    def update(self, wait: bool = False) -> FitMetrics | None:
+        new = self._store.comparisons(after=self._data.last_id)
+        self._data.add(new)
+        if not new or len(self._data) < MIN_COMPARISONS:
+            return None
+        return fit(self._ensemble, self._data, self._settings, self._rng)
+
+    def close(self) -> None:
+        pass
+
+
+class BackgroundFitter:
+    """Fits in a process of its own and hands over weights through a file.
+
+    Args:
+      ensemble: the trainer's; the process builds its twin by `build`.
+      build: makes an ensemble of the same shape; must be picklable.
+      store: where the answers are.
+      store_where: the same, as a path or URL: the process opens its own connection.
+      weights: file that the process writes after each fit.
+      threads: torch threads of the process.
+    """
+
+    def __init__(
+        self,
+        ensemble: RewardEnsemble,
+        build: Callable[[], RewardEnsemble],
+        store: ComparisonStore,
+        store_where: str | Path,
+        weights: Path,
+        settings: FitSettings,
+        seed: int,
+        latest: int = 0,
+        threads: int = 1,
+    ) -> None:
+        self._ensemble, self._store, self._weights = ensemble, store, weights
+        self._seen = -1
+        self._answers = 0
+        if ensemble.knows_inputs:  # resumed: the process starts from what is known
+            ensemble.save(weights, **_notes(0, None))
+        else:
+            weights.unlink(missing_ok=True)
+        context = multiprocessing.get_context("spawn")
+        self._process = context.Process(
+            target=_fit_forever,
+            args=(build, store_where, weights, settings, seed, latest, threads, os.getpid()),
+            name="prefrl-reward-fit",
+            daemon=True,
+        )
+        self._process.start()
+
+    def update(self, wait: bool = False) -> FitMetrics | None:
+        metrics = self._load()
+        newest = (
+            max((c.id for c in self._store.comparisons(self._answers)), default=0) if wait else 0
+        )
+        while self._answers < newest:
+            self._check_alive()
+            time.sleep(_POLL_SECONDS)
+            metrics = self._load() or metrics
+        self._check_alive()
+        return metrics
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.join(timeout=5)
+
+    def _load(self) -> FitMetrics | None:
+        try:
+            written = self._weights.stat().st_mtime_ns
+            if written == self._seen:
+                return None
+            with safe_open(self._weights, "pt") as file:
+                notes = file.metadata()
+        except (FileNotFoundError, SafetensorError):
+            return None
+        self._ensemble.load(self._weights)
+        self._seen = written
+        self._answers = int(notes["answers"])
+        metrics: FitMetrics | None = json.loads(notes["metrics"])
+        return metrics
+
+    def _check_alive(self) -> None:
+        if not self._process.is_alive():
+            raise MachineError(
+                f"the reward fit stopped with exit status {self._process.exitcode}: see its "
+                "message above; `--resume` goes on from the last checkpoint, "
+                "`--set reward.fit=sync` fits without a second process"
+            )
+
+
+def _notes(answers: int, metrics: FitMetrics | None) -> dict[str, str]:
+    return {"answers": str(answers), "metrics": json.dumps(metrics)}
+
+
+def _fit_forever(
+    build: Callable[[], RewardEnsemble],
+    store_where: str | Path,
+    weights: Path,
+    settings: FitSettings,
+    seed: int,
+    latest: int,
+    threads: int,
+    parent: int,
+) -> None:
+    """Body of the process: fit whenever there are new answers, until the trainer is gone."""
+    set_up_process(threads)
+    ensemble = build()
+    if weights.exists():
+        ensemble.load(weights)
+    data, rng = ComparisonData(ensemble, seed, latest), default_rng([seed, 1])
+    with ComparisonStore(store_where) as store:
+        while os.getppid() == parent:
+            new = store.comparisons(after=data.last_id)
+            data.add(new)
+            if not new or len(data) < MIN_COMPARISONS:
+                time.sleep(_POLL_SECONDS)
+                continue
+            metrics = fit(ensemble, data, settings, rng)
+            ensemble.save(weights, **_notes(data.last_id, metrics))

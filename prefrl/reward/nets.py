@@ -1,0 +1,70 @@
+"""Reward networks with a leading member axis: all members in one matrix product."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn.functional import leaky_relu
+
+
+class MemberLinear(nn.Module):
+    """M linear layers side by side, (M, B, in) -> (M, B, out)."""
+
+    def __init__(self, members: int, n_in: int, n_out: int, generator: Generator) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(n_in)
+        weight = torch.rand(members, n_in, n_out, generator=generator) * 2 - 1
+        bias = torch.rand(members, 1, n_out, generator=generator) * 2 - 1
+        self.weight = nn.Parameter(weight * bound)
+        self.bias = nn.Parameter(bias * bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.baddbmm(self.bias, x, self.weight)
+
+
+class MemberMLP(nn.Module):
+    """The paper's predictor for MuJoCo: two hidden layers of 64, leaky ReLU 0.01.
+
+    Source: Christiano et al. 2017, appendix A.1.
+    """
+
+    def __init__(
+        self,
+        obs_size: int,
+        action_size: int,
+        members: int,
+        hidden: Sequence[int],
+        generator: Generator,
+    ) -> None:
+        super().__init__()
+        sizes = [obs_size + action_size, *hidden, 1]
+        self._members = members
+        self.layers = nn.ModuleList(
+            MemberLinear(members, n_in, n_out, generator) for n_in, n_out in pairwise(sizes)
+        )
+
+    def forward(self, obs: Tensor, action: Tensor) -> Tensor:
+        """Rewards of vectors.
+
+        Args:
+          obs, action: (B, D), the same for all members, or (M, B, D).
+        Returns:
+          (M, B).
+        """
+        x = torch.cat([obs, action], dim=-1)
+        if x.dim() == 2:
+            x = x.expand(self._members, *x.shape)
+        for layer in self.layers[:-1]:
+            x = leaky_relu(layer(x), 0.01)
+        rewards: Tensor = self.layers[-1](x).squeeze(-1)
+        return rewards
+
+
+RewardNet = Callable[[int, int, int, Sequence[int], Generator], nn.Module]
+
+REWARD_NETS: dict[str, RewardNet] = {"mlp": MemberMLP}
+"""Builders by name: (obs_size, action_size, members, hidden, generator) -> module."""

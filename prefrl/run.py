@@ -1,0 +1,244 @@
+"""From a configuration to a run: builds every stage, hands them to the loop, keeps the folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from functools import partial
+from typing import Any
+
+import gymnasium as gym
+import torch
+from numpy.random import default_rng
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.utils import set_random_seed
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+
+from prefrl import checkpoints
+from prefrl.agents import AgentSpec, agent_spec
+from prefrl.config import EnvConfig, RunConfig, choose, first_batch
+from prefrl.environments import make_env, max_episode_steps
+from prefrl.labelers import LABELERS
+from prefrl.loop import LoopSettings, PreferenceLoop, Progress
+from prefrl.metrics import append_metrics
+from prefrl.process import set_up_process
+from prefrl.queries import STRATEGIES
+from prefrl.recorder import Recorder
+from prefrl.reward.ensemble import RewardEnsemble
+from prefrl.reward.fit import FitSettings
+from prefrl.reward.fitters import BackgroundFitter, Fitter, InlineFitter
+from prefrl.reward.nets import REWARD_NETS
+from prefrl.rundir import RunDir
+from prefrl.schedules import SCHEDULES
+from prefrl.store import ComparisonStore
+from prefrl.types import PrefrlError
+
+OnPass = Callable[[Mapping[str, float]], None]
+
+
+def train(
+    config: RunConfig,
+    run: RunDir,
+    on_pass: OnPass = lambda row: None,
+    on_wait: Callable[[int], None] = lambda missing: None,
+) -> tuple[BaseAlgorithm, RewardEnsemble]:
+    """Train a run folder's agent, from its newest checkpoint where there is one.
+
+    Args:
+      run: locked by this process.
+      on_pass: told of every pass of the loop.
+      on_wait: told how many first answers are missing while waiting for a person.
+    Returns:
+      The SB3 agent and the reward ensemble.
+    """
+    set_up_process(config.threads)
+    set_random_seed(config.seed)
+    check_names(config)
+    env = build_env(config.env, config.seed, ring_steps(config))
+    reward = build_reward(config, env.observation_space, env.action_space)
+    agent = build_agent(config, env, reward)
+    with ComparisonStore(run.store_path) as store:
+        checkpoint = checkpoints.latest(run.checkpoints)
+        state = checkpoints.load(checkpoint, agent, reward) if checkpoint else {}
+        env.steps_taken = int(state.get("step", 0))
+        fitter = build_fitter(config, run, reward, store, env)
+        loop = PreferenceLoop(
+            recorder=env,
+            agent=agent,
+            reward=reward,
+            fitter=fitter,
+            labeler=LABELERS[config.labels.labeler](default_rng([config.seed, 2, env.steps_taken])),
+            store=store,
+            settings=loop_settings(config),
+            rng=default_rng([config.seed, 3, env.steps_taken]),
+            progress=Progress(**state.get("progress", {})),
+            on_wait=on_wait,
+        )
+        keeper = _Keeper(config, run, loop, on_pass)
+        loop.on_pass = keeper.on_pass
+        try:
+            loop.run()
+            keeper.checkpoint()
+        except KeyboardInterrupt:
+            keeper.checkpoint()
+            raise
+        finally:
+            fitter.close()
+            env.close()
+    return agent, reward
+
+
+def load_trained(config: RunConfig, run: RunDir) -> tuple[BaseAlgorithm, RewardEnsemble]:
+    """The agent and the reward ensemble of a run's newest checkpoint.
+
+    Raises:
+      PrefrlError: the run has none yet.
+    """
+    set_up_process(config.threads)
+    checkpoint = checkpoints.latest(run.checkpoints)
+    if checkpoint is None:
+        raise PrefrlError(f"{run.path} has no checkpoint yet: train it first")
+    env = build_env(config.env, config.seed, ring_steps(config))
+    reward = build_reward(config, env.observation_space, env.action_space)
+    agent = build_agent(config, env, reward)
+    checkpoints.load(checkpoint, agent, reward)
+    env.close()
+    return agent, reward
+
+
+class _Keeper:
+    """Writes down what the loop reports, and checkpoints when one is due."""
+
+    def __init__(
+        self, config: RunConfig, run: RunDir, loop: PreferenceLoop, on_pass: OnPass
+    ) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._every, self._run, self._loop, self._tell = config.checkpoint_every, run, loop, on_pass
+        self._saved_at = loop.recorder.steps_taken
+        self._board = SummaryWriter(str(run.tensorboard), purge_step=self._saved_at)
+
+    def on_pass(self, row: Mapping[str, float]) -> None:
+        append_metrics(self._run.metrics_path, dict(row))
+        for name, value in row.items():
+            self._board.add_scalar(f"prefrl/{name}", value, int(row["step"]))
+        self._tell(row)
+        if row["step"] - self._saved_at >= self._every:
+            self.checkpoint()
+
+    def checkpoint(self) -> None:
+        loop = self._loop
+        if not loop.reward.knows_inputs:
+            return  # before the first fit the store alone is enough to start again
+        self._saved_at = loop.recorder.steps_taken
+        state = {"step": self._saved_at, "progress": asdict(loop.progress)}
+        checkpoints.save(self._run.checkpoints, loop.agent, loop.reward, state)
+        self._board.flush()
+
+
+def check(config: RunConfig) -> None:
+    """Refuse, before a run folder is made, what cannot train.
+
+    Raises:
+      PrefrlError: an unknown name, an environment or agent that cannot be built.
+    """
+    check_names(config)
+    env = build_env(replace(config.env, n_envs=1, vec="dummy"), config.seed, ring_steps(config))
+    build_agent(config, env, build_reward(config, env.observation_space, env.action_space))
+    env.close()
+
+
+def check_names(config: RunConfig) -> None:
+    """Refuse unknown names before anything is built, each with the nearest right one."""
+    choose(LABELERS, config.labels.labeler, "labeler")
+    choose(STRATEGIES, config.labels.strategy, "strategy")
+    choose(SCHEDULES, config.labels.schedule, "schedule")
+    choose(REWARD_NETS, config.reward.net, "reward net")
+    agent_spec(config.agent.name, config.agent.kwargs)
+
+
+def build_env(config: EnvConfig, seed: int, ring: int) -> Recorder:
+    return make_env(config.id, config.n_envs, seed, config.kwargs, config.module, config.vec, ring)
+
+
+def ring_steps(config: RunConfig) -> int:
+    """Steps of each environment that the recorder keeps: what is asked about, and scaled by."""
+    labels = config.labels
+    limit = max_episode_steps(config.env.id) if not config.env.module else None
+    if limit is not None and labels.segment_length > limit:
+        raise PrefrlError(
+            f"labels.segment_length = {labels.segment_length} is longer than the longest episode "
+            f"of {config.env.id} ({limit} steps): lower it (--segment-length)"
+        )
+    rollout = int(config.agent.kwargs.get("n_steps", 2048))
+    asked = max(labels.ask_every, labels.warmup_steps) // config.env.n_envs
+    return max(4 * rollout if rollout <= 512 else rollout, asked, 4 * labels.segment_length)
+
+
+def build_reward(
+    config: RunConfig, observation: gym.Space[Any], action: gym.Space[Any]
+) -> RewardEnsemble:
+    reward = config.reward
+    return RewardEnsemble(
+        observation,
+        action,
+        n_members=reward.members,
+        net=reward.net,
+        hidden=reward.hidden,
+        output_std=reward.output_std,
+        generator=torch.Generator().manual_seed(config.seed),
+    )
+
+
+def build_agent(config: RunConfig, env: Recorder, reward: RewardEnsemble) -> BaseAlgorithm:
+    spec = agent_spec(config.agent.name, config.agent.kwargs)
+    venv = normalised(env, spec, config.agent.normalize_obs)
+    return spec.on_preferences(venv, env, reward, config.seed, config.agent.normalize_return)
+
+
+def normalised(env: VecEnv, spec: AgentSpec, obs: bool, reward: bool = False) -> VecEnv:
+    """The environments as the agent sees them."""
+    if not (obs or reward):
+        return env
+    return VecNormalize(env, norm_obs=obs, norm_reward=reward, gamma=spec.gamma)
+
+
+def build_fitter(
+    config: RunConfig, run: RunDir, reward: RewardEnsemble, store: ComparisonStore, env: Recorder
+) -> Fitter:
+    r = config.reward
+    settings = FitSettings(
+        r.noise, r.learning_rate, r.batch_size, r.max_epochs, r.refit_epochs, r.patience
+    )
+    latest = config.labels.max_comparisons
+    if r.fit == "sync":
+        return InlineFitter(reward, store, settings, config.seed, latest)
+    build = partial(build_reward, config, env.observation_space, env.action_space)
+    return BackgroundFitter(
+        reward,
+        build,
+        store,
+        run.store_path,
+        run.fitted_reward,
+        settings,
+        config.seed,
+        latest,
+        config.threads,
+    )
+
+
+def loop_settings(config: RunConfig) -> LoopSettings:
+    labels = config.labels
+    return LoopSettings(
+        total_steps=config.steps,
+        budget=labels.budget,
+        first_batch=first_batch(labels),
+        schedule=SCHEDULES[labels.schedule],
+        strategy=STRATEGIES[labels.strategy],
+        ask_above=labels.ask_above,
+        oversample=labels.oversample,
+        segment_length=labels.segment_length,
+        pool_size=labels.pool_size,
+        ask_every=labels.ask_every,
+        warmup_steps=labels.warmup_steps,
+    )

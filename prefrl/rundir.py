@@ -1,0 +1,169 @@
+"""A run is a folder: its paths, its lock, what it says about itself."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.metadata
+import json
+import platform
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import tomli_w
+
+from prefrl.config import RunConfig, load, to_mapping
+from prefrl.types import MachineError, PrefrlError
+
+_PACKAGES = ("prefrl", "torch", "stable-baselines3", "sb3-contrib", "gymnasium", "mujoco", "numpy")
+_LEAST_FREE = 50 * 2**20  # bytes
+
+
+@dataclass
+class RunDir:
+    """Paths of a run folder; all that resuming, labelling and reporting need is in it."""
+
+    path: Path
+    _lock: IO[str] | None = field(default=None, repr=False)
+
+    @property
+    def config_path(self) -> Path:
+        return self.path / "config.toml"
+
+    @property
+    def store_path(self) -> Path:
+        return self.path / "store.sqlite"
+
+    @property
+    def metrics_path(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def versions_path(self) -> Path:
+        return self.path / "versions.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report"
+
+    @property
+    def evaluation_path(self) -> Path:
+        return self.report / "evaluation.json"
+
+    @property
+    def fitted_reward(self) -> Path:
+        """Where a background fit leaves its weights."""
+        return self.checkpoints / "fitted.safetensors"
+
+    @classmethod
+    def create(cls, path: Path, config: RunConfig) -> RunDir:
+        """A new run folder, locked.
+
+        Raises:
+          PrefrlError: there is a run already.
+        """
+        run = cls(path)
+        if run.config_path.exists():
+            raise PrefrlError(
+                f"{path} already holds a run: `prefrl train --resume {path}` goes on with it, "
+                "--run names another folder"
+            )
+        for folder in (run.checkpoints, run.tensorboard, run.report):
+            folder.mkdir(parents=True, exist_ok=True)
+        run.lock()
+        run.config_path.write_text(tomli_w.dumps(to_mapping(config)), encoding="utf-8")
+        run.versions_path.write_text(json.dumps(versions(), indent=1), encoding="utf-8")
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> RunDir:
+        """An existing run folder, not locked.
+
+        Raises:
+          PrefrlError: there is no run.
+        """
+        run = cls(path)
+        if not run.config_path.exists():
+            raise PrefrlError(f"{path} holds no run (no config.toml): check the path")
+        for folder in (run.checkpoints, run.tensorboard, run.report):
+            folder.mkdir(parents=True, exist_ok=True)
+        return run
+
+    def config(self) -> RunConfig:
+        return load(self.config_path)
+
+    def lock(self) -> None:
+        """Keep other trainers out until this process ends, however it ends.
+
+        Raises:
+          PrefrlError: another process trains here.
+          MachineError: the disk is full.
+        """
+        free = shutil.disk_usage(self.path).free
+        if free < _LEAST_FREE:
+            raise MachineError(
+                f"{self.path} has {free // 2**20} MiB left on its disk: make room, or name "
+                "another folder with --run"
+            )
+        self._lock = (self.path / ".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PrefrlError(
+                f"{self.path} is in use by another `prefrl train`: wait for it or stop it, or "
+                "name another folder with --run"
+            ) from None
+
+    def unlock(self) -> None:
+        if self._lock:
+            self._lock.close()
+            self._lock = None
+
+
+def new_run_path(root: Path, env_id: str, seed: int) -> Path:
+    """A folder that is not there yet: runs/halfcheetah-v5-seed0, ...-2, ..."""
+    stem = f"{env_id.rpartition('/')[2].lower()}-seed{seed}"
+    path, number = root / stem, 2
+    while path.exists():
+        path, number = root / f"{stem}-{number}", number + 1
+    return path
+
+
+def versions() -> Mapping[str, str]:
+    """What a run was made with."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found | {"commit": commit()}
+
+
+def commit() -> str:
+    """The commit of the source tree that runs, "-dirty" when it was changed; or ""."""
+    here = Path(__file__).resolve().parent
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object, or an empty one where there is no file."""
+    if not path.exists():
+        return {}
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content

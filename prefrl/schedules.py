@@ -1,0 +1,39 @@
+"""The label budget over time: how many labels may have been asked for by now.
+
+A schedule is a function of (step, total steps, budget, first batch) to a number of labels;
+it starts at the first batch and ends at the budget.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+Schedule = Callable[[int, int, int, int], int]
+
+
+def constant(step: int, total: int, budget: int, first: int) -> int:
+    """The same number of labels for every step."""
+    return first + math.floor((budget - first) * min(step / total, 1.0))
+
+
+def hyperbolic(step: int, total: int, budget: int, first: int) -> int:
+    """A rate proportional to h / (step + h), with h a tenth of the run.
+
+    Source: Christiano et al. 2017, appendix A.1: 2e6 / (T + 2e6) in runs of about 2e7 steps.
+    """
+    h = total / 10
+    share = math.log1p(min(step, total) / h) / math.log1p(total / h)
+    return first + math.floor((budget - first) * share + 1e-9)
+
+
+def all_at_start(step: int, total: int, budget: int, first: int) -> int:
+    """Every label before training: the paper's ablation without online queries."""
+    return budget
+
+
+SCHEDULES: dict[str, Schedule] = {
+    "constant": constant,
+    "hyperbolic": hyperbolic,
+    "all-at-start": all_at_start,
+}

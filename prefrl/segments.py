@@ -1,0 +1,39 @@
+"""The pool of recent segments that candidates are drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prefrl.types import Segment
+
+
+class SegmentPool:
+    """The latest segments, never more than its capacity.
+
+    Args:
+      capacity: segments kept; the oldest make room.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._segments: list[Segment] = []
+        self._oldest = 0
+
+    def __len__(self) -> int:
+        return len(self._segments)
+
+    def __getitem__(self, index: int) -> Segment:
+        return self._segments[index]
+
+    def add(self, segments: Sequence[Segment]) -> None:
+        """Take in new segments, replacing the oldest ones."""
+        for segment in segments:
+            if len(self._segments) < self._capacity:
+                self._segments.append(segment)
+            else:
+                self._segments[self._oldest] = segment
+                self._oldest = (self._oldest + 1) % self._capacity
+
+    def latest(self) -> Sequence[Segment]:
+        """All of them, in no particular order."""
+        return self._segments

@@ -1,0 +1,211 @@
+"""Configurations: nearest names, types, ranges, overrides, TOML there and back."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prefrl.config import (
+    AgentConfig,
+    EnvConfig,
+    LabelConfig,
+    RewardConfig,
+    RunConfig,
+    choose,
+    first_batch,
+    from_mapping,
+    load,
+    nearest,
+    parse_override,
+    presets,
+    to_mapping,
+)
+from prefrl.types import MachineError, PrefrlError
+
+
+def mistake(mapping: dict[str, Any]) -> str:
+    with pytest.raises(PrefrlError) as caught:
+        from_mapping(mapping)
+    assert not isinstance(caught.value, MachineError)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("mapping", "wrong", "right"),
+    [
+        ({"labels": {"budgte": 3}}, "labels.budgte", "'budget'"),
+        ({"reward": {"member": 3}}, "reward.member", "'members'"),
+        ({"setps": 3}, "setps", "'steps'"),
+        ({"lables": {"budget": 3}}, "lables", "'labels'"),
+        ({"env": {"Id": "x"}}, "env.Id", "'id'"),
+        ({"agent": {"zzzzzz": 3}}, "agent.zzzzzz", "kwargs, name, normalize_obs"),
+    ],
+)
+def test_an_unknown_key_names_the_nearest(mapping: dict[str, Any], wrong: str, right: str) -> None:
+    message = mistake(mapping)
+    assert repr(wrong) in message
+    assert right in message
+
+
+def test_nearest() -> None:
+    table = {"HalfCheetah-v5": 1, "Hopper-v5": 2}
+    assert nearest("halfcheetah-v5", table) == "did you mean 'HalfCheetah-v5'?"
+    assert nearest("Hoper-v5", table) == "did you mean 'Hopper-v5'?"
+    assert nearest("1234567", table) == "known: HalfCheetah-v5, Hopper-v5"
+    assert choose(table, "Hopper-v5", "task") == 2
+    with pytest.raises(PrefrlError, match=r"unknown task 'Hoper-v5': did you mean 'Hopper-v5'\?"):
+        choose(table, "Hoper-v5", "task")
+
+
+@pytest.mark.parametrize(
+    ("mapping", "words"),
+    [
+        ({"steps": "many"}, "steps = 'many': int is wanted"),
+        ({"steps": 1e5}, "steps = 100000.0: int is wanted"),
+        ({"steps": True}, "steps = True: int is wanted"),
+        ({"labels": {"ask_above": "0.1"}}, "labels.ask_above = '0.1': float is wanted"),
+        ({"labels": {"ask_above": True}}, "labels.ask_above = True: float is wanted"),
+        ({"labels": {"labeler": 3}}, "labels.labeler = 3: str is wanted"),
+        ({"agent": {"normalize_obs": 1}}, "agent.normalize_obs = 1: bool is wanted"),
+        ({"agent": {"kwargs": [1]}}, "agent.kwargs = [1]: dict is wanted"),
+        ({"reward": {"hidden": [64, "64"]}}, "reward.hidden[1] = '64': int is wanted"),
+        ({"reward": {"hidden": 64}}, "reward.hidden = 64: tuple is wanted"),
+        ({"labels": 700}, "labels = 700: a table is wanted, [labels]"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_named(mapping: dict[str, Any], words: str) -> None:
+    assert words in mistake(mapping)
+
+
+@pytest.mark.parametrize(
+    ("mapping", "words"),
+    [
+        ({"labels": {"ask_above": 0.51}}, "labels.ask_above = 0.51 is out of range: 0 to 0.5"),
+        ({"labels": {"ask_above": -0.01}}, "labels.ask_above"),
+        ({"labels": {"ask_above": float("nan")}}, "labels.ask_above = nan"),
+        ({"labels": {"first_share": 1.5}}, "labels.first_share = 1.5 is out of range: 0 to 1"),
+        ({"labels": {"pool_size": 1}}, "labels.pool_size = 1 is out of range: at least 2"),
+        ({"labels": {"segment_length": 0}}, "labels.segment_length"),
+        ({"labels": {"warmup_steps": -1}}, "labels.warmup_steps"),
+        ({"reward": {"noise": 1.0}}, "reward.noise"),
+        ({"reward": {"members": 0}}, "reward.members"),
+        ({"reward": {"learning_rate": float("inf")}}, "reward.learning_rate = inf"),
+        ({"reward": {"hidden": []}}, "reward.hidden = []"),
+        ({"reward": {"hidden": [0, 64]}}, "reward.hidden = [0, 64]"),
+        ({"reward": {"fit": "later"}}, "reward.fit = 'later': one of async, sync"),
+        ({"env": {"vec": "thread"}}, "env.vec = 'thread': one of dummy, subproc"),
+        ({"env": {"n_envs": 0}}, "env.n_envs = 0"),
+        ({"threads": 0}, "threads = 0"),
+        ({"seed": -1}, "seed = -1"),
+        ({"seed": 2**32}, "seed"),
+        ({"steps": 8192}, "raise --steps or lower labels.warmup_steps"),
+        ({"labels": {"budget": 7}}, None),  # a first batch of 2 will do
+        ({"labels": {"budget": 5}}, "a budget of 5 labels is below the first batch"),
+        ({"labels": {"first_share": 0.0}}, "raise --labels or labels.first_share"),
+    ],
+)
+def test_ranges(mapping: dict[str, Any], words: str | None) -> None:
+    if words is None:
+        from_mapping(mapping)
+    else:
+        assert words in mistake(mapping)
+
+
+def test_what_is_left_out_comes_from_the_base() -> None:
+    base = from_mapping({"steps": 50_000, "labels": {"budget": 100, "strategy": "uniform"}})
+    config = from_mapping({"labels": {"budget": 50}, "reward": {"output_std": 2}}, base)
+    assert config == RunConfig(
+        labels=LabelConfig(budget=50, strategy="uniform"),
+        reward=RewardConfig(output_std=2.0),
+        steps=50_000,
+    )
+    assert isinstance(config.reward.output_std, float)
+    assert base.labels.budget == 100
+
+
+@pytest.mark.parametrize(
+    ("text", "tables"),
+    [
+        ("reward.members=5", {"reward": {"members": 5}}),
+        ("labels.ask_above = 0.1", {"labels": {"ask_above": 0.1}}),
+        ("agent.name=sac", {"agent": {"name": "sac"}}),
+        ("agent.name='sac'", {"agent": {"name": "sac"}}),
+        ("reward.hidden=[32, 32]", {"reward": {"hidden": [32, 32]}}),
+        ("agent.normalize_obs=false", {"agent": {"normalize_obs": False}}),
+        (
+            "agent.kwargs.learning_rate=linear:3e-4",
+            {"agent": {"kwargs": {"learning_rate": "linear:3e-4"}}},
+        ),
+        ("env.kwargs={gravity = 3}", {"env": {"kwargs": {"gravity": 3}}}),
+        ("env.module=", {"env": {"module": ""}}),
+        (
+            "agent.kwargs.policy_kwargs.a=x=y",
+            {"agent": {"kwargs": {"policy_kwargs": {"a": "x=y"}}}},
+        ),
+    ],
+)
+def test_overrides(text: str, tables: dict[str, Any]) -> None:
+    assert parse_override(text) == tables
+
+
+@pytest.mark.parametrize("text", ["reward.members", "=5", "  =5"])
+def test_an_override_without_key_or_value_is_refused(text: str) -> None:
+    with pytest.raises(PrefrlError, match=r"write it as section\.key=value"):
+        parse_override(text)
+
+
+def test_a_first_batch_is_a_share_or_everything() -> None:
+    assert first_batch(LabelConfig(budget=700)) == 175
+    assert first_batch(LabelConfig(budget=700, schedule="all-at-start")) == 700
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    with pytest.raises(PrefrlError, match=r"no configuration file .*none\.toml"):
+        load(tmp_path / "none.toml")
+    broken = tmp_path / "broken.toml"
+    broken.write_text("steps = = 3")
+    with pytest.raises(PrefrlError, match=r"broken.toml is not valid TOML: .*line 1"):
+        load(broken)
+    broken.write_bytes(b"\xff\xfe")
+    with pytest.raises(PrefrlError, match="not valid TOML"):
+        load(broken)
+
+
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\x7f"), max_size=8)
+finite = st.floats(-1e9, 1e9)
+kwargs = st.dictionaries(texts, st.integers(-(2**31), 2**31) | finite | st.booleans() | texts)
+shares = st.floats(0, 0.5)
+configs = st.builds(
+    RunConfig,
+    env=st.builds(EnvConfig, id=texts, kwargs=kwargs, n_envs=st.integers(1, 64)),
+    labels=st.builds(LabelConfig, labeler=texts, budget=st.integers(8, 10**6), ask_above=shares),
+    reward=st.builds(
+        RewardConfig,
+        hidden=st.lists(st.integers(1, 512), min_size=1, max_size=4).map(tuple),
+        noise=shares,
+        output_std=st.floats(1e-6, 1e6),
+    ),
+    agent=st.builds(AgentConfig, kwargs=kwargs, normalize_obs=st.booleans()),
+    steps=st.integers(8193, 10**9),
+    seed=st.integers(0, 2**32 - 1),
+)
+
+
+@given(configs)
+def test_toml_there_and_back(config: RunConfig) -> None:
+    assert from_mapping(tomllib.loads(tomli_w.dumps(to_mapping(config)))) == config
+
+
+@pytest.mark.parametrize("path", presets().values(), ids=lambda path: path.stem)
+def test_presets_are_valid_and_survive_a_run_folder(path: Path, tmp_path: Path) -> None:
+    config = load(path)
+    copy = tmp_path / "config.toml"
+    copy.write_text(tomli_w.dumps(to_mapping(config)), encoding="utf-8")
+    assert load(copy) == config
+    assert presets()[config.env.id] == path

@@ -1,0 +1,213 @@
+"""Which answers count, and who trains on which of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prefrl.reward.dataset import REFERENCE_PAIRS, ComparisonData
+from prefrl.reward.ensemble import RewardEnsemble
+from prefrl.types import Comparison, Preference, PrefrlError, Query, Segment
+
+LEFT, RIGHT, TIE, INCOMPARABLE = Preference
+
+
+def segment(value: float, steps: int = 4) -> Segment:
+    obs, actions = np.full((steps, 3), value), np.full((steps, 1), -value)
+    return Segment(obs, actions, np.full(steps, np.nan))
+
+
+class Answers:
+    """Comparisons with growing ids; query q compares segments of q and -q."""
+
+    def __init__(self) -> None:
+        self.last = 0
+
+    def __call__(self, query: int, preference: Preference | None) -> Comparison:
+        self.last += 1
+        asked = Query(segment(query), segment(-query), id=query)
+        return Comparison(asked, preference, "test", 0.0, 0.0, self.last)
+
+
+@pytest.fixture
+def data(ensemble_of: Callable[..., RewardEnsemble]) -> ComparisonData:
+    return ComparisonData(ensemble_of(), seed=0)
+
+
+@pytest.fixture
+def answer() -> Answers:
+    return Answers()
+
+
+def queries_of(data: ComparisonData) -> list[int]:
+    return [int(row[0, 0, 0]) for row in data.inputs] if len(data) else []
+
+
+def test_inputs_and_targets(data: ComparisonData, answer: Answers) -> None:
+    data.add([answer(1, LEFT), answer(2, RIGHT), answer(3, TIE)])
+    assert data.inputs.shape == (3, 2, 4, 4)  # (N, 2, T, D)
+    assert data.inputs[1, 0, 3].tolist() == [2, 2, 2, -2]
+    assert data.inputs[1, 1, 3].tolist() == [-2, -2, -2, 2]
+    assert data.p_left.tolist() == [1.0, 0.0, 0.5]
+    assert data.p_left.dtype == torch.float32
+    assert data.last_id == 3
+
+
+def test_the_latest_answer_of_a_query_counts(data: ComparisonData, answer: Answers) -> None:
+    data.add([answer(1, LEFT), answer(2, LEFT)])
+    assert data.p_left.tolist() == [1.0, 1.0]
+    data.add([answer(1, RIGHT)])
+    assert queries_of(data) == [2, 1]
+    assert data.p_left.tolist() == [1.0, 0.0]
+    data.add([answer(1, TIE), answer(1, LEFT), answer(2, TIE)])
+    assert queries_of(data) == [1, 2]
+    assert data.p_left.tolist() == [1.0, 0.5]
+
+
+def test_a_withdrawal_removes_and_a_new_answer_brings_back(
+    data: ComparisonData, answer: Answers
+) -> None:
+    data.add([answer(1, LEFT), answer(2, RIGHT)])
+    data.add([answer(1, None)])
+    assert queries_of(data) == [2]
+    data.add([answer(2, None)])
+    assert len(data) == 0
+    assert data.last_id == 4, "a withdrawal has been read, too"
+    data.add([answer(1, RIGHT)])
+    assert queries_of(data) == [1]
+
+
+def test_incomparable_never_trains(data: ComparisonData, answer: Answers) -> None:
+    data.add([answer(1, INCOMPARABLE)])
+    assert len(data) == 0
+    data.add([answer(2, LEFT), answer(2, INCOMPARABLE)])
+    assert len(data) == 0
+    assert data.last_id == 3
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 6), st.sampled_from([*Preference, None])),
+        max_size=25,
+    ),
+    st.integers(1, 5),
+)
+def test_answers_in_any_pieces_make_the_same_data(
+    ensemble_of: Callable[..., RewardEnsemble],
+    log: list[tuple[int, Preference | None]],
+    piece: int,
+) -> None:
+    answer = Answers()
+    rows = [answer(query, preference) for query, preference in log]
+    at_once, piecewise = (ComparisonData(ensemble_of(), seed=0) for _ in range(2))
+    at_once.add(rows)
+    for start in range(0, len(rows), piece):
+        piecewise.add(rows[start : start + piece])
+        if len(piecewise):
+            assert len(piecewise.inputs) == len(piecewise)
+    standing: dict[int, Preference | None] = {}
+    for query, preference in log:
+        standing.pop(query, None)
+        standing[query] = preference
+    trained = {q: p.p_left for q, p in standing.items() if p and p.p_left is not None}
+    assert queries_of(at_once) == queries_of(piecewise) == list(trained)
+    if trained:
+        assert at_once.p_left.tolist() == piecewise.p_left.tolist() == list(trained.values())
+
+
+def test_latest_keeps_the_newest_answers(
+    ensemble_of: Callable[..., RewardEnsemble], answer: Answers
+) -> None:
+    data = ComparisonData(ensemble_of(), seed=0, latest=3)
+    data.add([answer(q, LEFT) for q in range(1, 6)])
+    assert len(data) == 3
+    assert queries_of(data) == [3, 4, 5]
+    data.add([answer(1, RIGHT)])
+    assert queries_of(data) == [4, 5, 1]
+    assert data.p_left.tolist() == [1.0, 1.0, 0.0]
+    assert data.bootstrap_weights(2).shape == (3, 2)
+
+
+def test_segments_of_different_lengths_are_refused(data: ComparisonData, answer: Answers) -> None:
+    uneven = replace(answer(1, LEFT), query=Query(segment(1, 4), segment(2, 5), id=1))
+    with pytest.raises(PrefrlError, match=r"segments of \[4, 5\] steps"):
+        data.add([uneven])
+    data.add([answer(2, LEFT)])
+    longer = replace(answer(3, LEFT), query=Query(segment(1, 5), segment(2, 5), id=3))
+    with pytest.raises(PrefrlError, match=r"\[4, 5\] .* labels.segment_length"):
+        data.add([longer])
+    assert queries_of(data) == [2]
+
+
+def test_the_reference_is_the_first_comparisons(
+    ensemble_of: Callable[..., RewardEnsemble], answer: Answers
+) -> None:
+    data = ComparisonData(ensemble_of(), seed=0, latest=5)
+    data.add([answer(q, LEFT) for q in range(1, 4)])
+    assert data.reference.shape == (3, 2, 4, 4)
+    data.add([answer(q, LEFT) for q in range(4, REFERENCE_PAIRS + 1)])
+    before = data.reference
+    assert before[:, 0, 0, 0].tolist() == list(range(1, REFERENCE_PAIRS + 1))
+    data.add([answer(q, RIGHT) for q in range(200, 300)])
+    assert torch.equal(data.reference, before)
+
+
+def filled(
+    ensemble_of: Callable[..., RewardEnsemble], n: int, seed: int = 0, first: int = 1
+) -> ComparisonData:
+    data, answer = ComparisonData(ensemble_of(), seed), Answers()
+    data.add([answer(q, LEFT) for q in range(first, first + n)])
+    return data
+
+
+def test_the_bootstrap_is_poisson(ensemble_of: Callable[..., RewardEnsemble]) -> None:
+    weights = filled(ensemble_of, 2000).bootstrap_weights(4)  # (N, M)
+    assert weights.shape == (2000, 4)
+    assert weights.mean() == pytest.approx(1, abs=0.04)
+    assert weights.var() == pytest.approx(1, abs=0.1)
+    held_out = (weights == 0).mean(0)
+    assert held_out == pytest.approx(np.full(4, np.exp(-1)), abs=0.04)
+    # members draw for themselves: held out from two at once is the product of the shares
+    both = (weights[:, 0] == 0) & (weights[:, 1] == 0)
+    assert both.mean() == pytest.approx(np.exp(-2), abs=0.04)
+
+
+def test_other_seeds_draw_other_bootstraps(ensemble_of: Callable[..., RewardEnsemble]) -> None:
+    one, same, other = (filled(ensemble_of, 50, seed).bootstrap_weights(3) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one, same)
+    assert (one != other).any()
+
+
+@given(
+    st.integers(0, 10),
+    st.lists(st.tuples(st.integers(1, 30), st.sampled_from([LEFT, RIGHT, None])), max_size=15),
+)
+def test_queries_keep_their_weights_as_answers_come_and_go(
+    ensemble_of: Callable[..., RewardEnsemble],
+    seed: int,
+    later: list[tuple[int, Preference | None]],
+) -> None:
+    """What a member was trained on never turns up among what it is judged by."""
+    data, answer = ComparisonData(ensemble_of(), seed), Answers()
+    data.add([answer(q, LEFT) for q in range(1, 21)])
+    before = dict(zip(queries_of(data), data.bootstrap_weights(3).tolist(), strict=True))
+    for query, preference in later:
+        data.add([answer(query, preference)])
+        after = dict(zip(queries_of(data), data.bootstrap_weights(3).tolist(), strict=True))
+        for known in before.keys() & after.keys():
+            assert after[known] == before[known]
+        before |= after
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_every_member_trains_on_something(
+    ensemble_of: Callable[..., RewardEnsemble], n: int
+) -> None:
+    for first in range(1, 60):
+        assert filled(ensemble_of, n, first=first).bootstrap_weights(3).any(0).all()

@@ -1,0 +1,320 @@
+"""Fits whose optimum is known, the adaptive L2, the temperature."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import expit
+
+from prefrl.reward.dataset import ComparisonData
+from prefrl.reward.ensemble import RewardEnsemble
+from prefrl.reward.fit import (
+    OVERFIT_HIGH,
+    OVERFIT_LOW,
+    FitSettings,
+    _adapt_l2,
+    fit,
+    fit_temperature,
+)
+from prefrl.reward.fitters import InlineFitter
+from prefrl.store import ComparisonStore
+from prefrl.types import Comparison, Preference, Query, Segment
+
+LEFT, RIGHT, TIE, INCOMPARABLE = Preference
+Ensembles = Callable[..., RewardEnsemble]
+TRUE_WEIGHTS = np.array([1.0, -2.0, 0.5])
+
+
+def random_segments(n: int, rng: np.random.Generator, steps: int = 10) -> list[Segment]:
+    """Segments whose true reward is linear in the observation."""
+    obs = rng.normal(size=(n, steps, 3)).astype(np.float32)
+    actions = rng.uniform(-2, 2, (n, steps, 1)).astype(np.float32)
+    return [Segment(o, a, o @ TRUE_WEIGHTS) for o, a in zip(obs, actions, strict=True)]
+
+
+def by_true_return(query: Query) -> Preference:
+    return LEFT if query.left.true_return > query.right.true_return else RIGHT
+
+
+def comparisons(pairs: Sequence[Query], answers: Sequence[Preference]) -> list[Comparison]:
+    return [
+        Comparison(query, answer, "test", 0.0, 0.0, index)
+        for index, (query, answer) in enumerate(zip(pairs, answers, strict=True), 1)
+    ]
+
+
+def linear_task(n: int, rng: np.random.Generator) -> list[Comparison]:
+    segments = random_segments(2 * n, rng)
+    pairs = [Query(segments[2 * i], segments[2 * i + 1], id=i + 1) for i in range(n)]
+    return comparisons(pairs, [by_true_return(q) for q in pairs])
+
+
+def data_of(ensemble: RewardEnsemble, rows: Sequence[Comparison], seed: int = 0) -> ComparisonData:
+    data = ComparisonData(ensemble, seed)
+    data.add(rows)
+    return data
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def test_a_linear_reward_is_found(ensemble_of: Ensembles) -> None:
+    ensemble = ensemble_of(scaled=False, hidden=(32,))
+    data = data_of(ensemble, linear_task(400, rng()))
+    metrics = fit(ensemble, data, FitSettings(learning_rate=5e-3), rng())
+    unseen = random_segments(400, rng(1))
+    returns = ensemble.member_returns(unseen)  # (M, N)
+    truth = np.array([s.true_return for s in unseen])
+    right = (returns[:, ::2] > returns[:, 1::2]) == (truth[::2] > truth[1::2])
+    assert right.mean(1).min() > 0.93
+    mean = returns.mean(0)
+    assert ((mean[::2] > mean[1::2]) == (truth[::2] > truth[1::2])).mean() > 0.95
+    assert np.corrcoef(mean, truth)[0, 1] > 0.97
+    predicted = ensemble.predict(
+        np.stack([s.obs for s in unseen]), np.stack([s.actions for s in unseen])
+    )
+    steps = np.stack([s.true_rewards for s in unseen])
+    assert np.corrcoef(predicted.ravel(), steps.ravel())[0, 1] > 0.95
+    assert metrics["comparisons"] == 400
+    assert metrics["heldout_accuracy"] > 0.9
+    assert metrics["train_nll"] < metrics["heldout_nll"] < 0.3
+    assert ensemble.version == 1
+
+
+def test_shuffled_answers_teach_nothing(ensemble_of: Ensembles) -> None:
+    rows = linear_task(400, rng())
+    order = rng(5).permutation(len(rows))
+    answers = [rows[i].preference or TIE for i in order]
+    ensemble = ensemble_of(scaled=False, hidden=(32,))
+    data = data_of(ensemble, comparisons([row.query for row in rows], answers))
+    metrics = fit(ensemble, data, FitSettings(learning_rate=5e-3), rng())
+    assert metrics["heldout_accuracy"] == pytest.approx(0.5, abs=0.1)
+    assert metrics["heldout_nll"] > 0.65
+
+
+def two_states(n: int, share_left: float) -> list[Comparison]:
+    """The same question n times: state +1 for four steps, or state -1."""
+    a, b = (
+        Segment(np.full((4, 3), x, np.float32), np.zeros((4, 1), np.float32), np.zeros(4))
+        for x in (1.0, -1.0)
+    )
+    pairs = [Query(a, b, id=i + 1) if i % 2 else Query(b, a, id=i + 1) for i in range(n)]
+    prefers_a = rng(3).permutation(n) < share_left * n
+    answers = [
+        LEFT if (q.left is a) == chosen else RIGHT
+        for q, chosen in zip(pairs, prefers_a, strict=True)
+    ]
+    return comparisons(pairs, answers)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+@pytest.mark.parametrize("share", [0.75, 0.5, 0.2])
+def test_two_states_on_paper(ensemble_of: Ensembles, share: float, noise: float) -> None:
+    """Where a share s of the answers prefers A, the calibrated P(A > B) is s.
+
+    The loss alone is least where (1 - noise) P + noise / 2 = s; the temperature, fitted
+    without noise, takes the rest out.
+    """
+    rows = two_states(800, share)
+    ensemble = ensemble_of(scaled=False, hidden=(8,))
+    settings = FitSettings(noise=noise, learning_rate=3e-3, patience=40)
+    metrics = fit(ensemble, data_of(ensemble, rows), settings, rng())
+    query = rows[1].query
+    a, b = ensemble.member_returns([query.left, query.right]).T  # (M,) each
+    assert expit(a - b) == pytest.approx(np.full(3, share), abs=0.06)
+    raw = (a - b) * metrics["temperature"]
+    p = (share - noise / 2) / (1 - noise)
+    assert expit(raw) == pytest.approx(np.full(3, p), abs=0.06)
+    assert ensemble.temperature == pytest.approx(metrics["temperature"])
+    if share != 0.5:
+        assert metrics["heldout_accuracy"] == pytest.approx(max(share, 1 - share), abs=0.03)
+        entropy = -(share * math.log(share) + (1 - share) * math.log(1 - share))
+        assert metrics["heldout_nll"] == pytest.approx(entropy, abs=0.02)
+
+
+def test_ties_make_returns_equal(ensemble_of: Ensembles) -> None:
+    rows = linear_task(200, rng())
+    ties = comparisons([row.query for row in rows], [TIE] * len(rows))
+
+    def spread(answers: list[Comparison]) -> float:
+        ensemble = ensemble_of(scaled=False)
+        metrics = fit(ensemble, data_of(ensemble, answers), FitSettings(learning_rate=1e-2), rng())
+        if answers is ties:
+            assert math.isnan(metrics["heldout_accuracy"]), "no answer was decided"
+        segments = [row.query.left for row in rows]
+        return float((ensemble.member_returns(segments) * metrics["temperature"]).std())
+
+    assert spread(ties) < 0.2 * spread(rows)
+
+
+def test_the_same_seed_gives_the_same_weights(ensemble_of: Ensembles) -> None:
+    def weights(seed: int, bootstrap: int = 0) -> dict[str, torch.Tensor]:
+        ensemble = ensemble_of(scaled=False)
+        data = data_of(ensemble, linear_task(60, rng()), bootstrap)
+        fit(ensemble, data, FitSettings(max_epochs=4), rng(seed))
+        return ensemble.state_dict()
+
+    one, same, other, drawn = weights(0), weights(0), weights(1), weights(0, 1)
+    for name, value in one.items():
+        assert torch.equal(value, same[name])
+    assert not torch.equal(one["net.layers.0.weight"], other["net.layers.0.weight"])
+    assert not torch.equal(one["net.layers.0.weight"], drawn["net.layers.0.weight"])
+
+
+def test_a_later_fit_goes_on_and_keeps_the_input_scaling(ensemble_of: Ensembles) -> None:
+    ensemble = ensemble_of(scaled=False)
+    rows = linear_task(120, rng())
+    first = data_of(ensemble, rows[:40])
+    settings = FitSettings(learning_rate=5e-3, max_epochs=30, refit_epochs=3)
+    assert fit(ensemble, first, settings, rng())["epochs"] > 3
+    mean, std = ensemble.input_mean.clone(), ensemble.input_std.clone()
+    before = ensemble.net.layers[0].weight.detach().clone()
+    first.add(rows[40:])
+    again = fit(ensemble, first, settings, rng())
+    assert again["epochs"] <= 3
+    assert again["comparisons"] == 120
+    assert torch.equal(ensemble.input_mean, mean)
+    assert torch.equal(ensemble.input_std, std)
+    moved = (ensemble.net.layers[0].weight - before).abs().max()
+    assert 0 < moved < 0.2, "it goes on from where it stood"
+    assert ensemble.version == 2
+
+
+def test_members_are_normalised_on_the_reference(ensemble_of: Ensembles) -> None:
+    """Which stays the same, so that the reward's offset does not wander from fit to fit."""
+    ensemble = ensemble_of(scaled=False, output_std=0.05)
+    rows = linear_task(120, rng())
+    data = data_of(ensemble, rows[:80])
+    reference = data.reference.reshape(-1, 4)
+    for later in ([], rows[80:]):
+        data.add(later)
+        fit(ensemble, data, FitSettings(max_epochs=2), rng())
+        members = ((ensemble(reference) - ensemble.reward_mean) / ensemble.reward_std).detach()
+        torch.testing.assert_close(members.mean(1), torch.zeros(3), rtol=0, atol=1e-4)
+        torch.testing.assert_close(members.std(1), torch.full((3,), 0.05), rtol=1e-3, atol=0)
+
+
+def test_the_best_pass_is_kept(ensemble_of: Ensembles) -> None:
+    """A far too large step after the first passes must not be what remains."""
+    ensemble = ensemble_of(scaled=False)
+    data = data_of(ensemble, linear_task(200, rng()))
+    fit(ensemble, data, FitSettings(learning_rate=1e-2), rng())
+    good = {k: v.clone() for k, v in ensemble.net.state_dict().items()}
+    wild = FitSettings(learning_rate=3.0, refit_epochs=6, patience=6)
+    accuracy = fit(ensemble, data, wild, rng())["heldout_accuracy"]
+    wrecked = any(not torch.equal(good[k], v) for k, v in ensemble.net.state_dict().items())
+    assert wrecked, "the best pass is one of this fit's own"
+    patient = fit(ensemble, data, FitSettings(learning_rate=1e-9, refit_epochs=9), rng())
+    assert patient["epochs"] < 9, "nothing improves: it stops early"
+    assert 0 <= accuracy <= 1
+
+
+def test_l2_moves_towards_the_wanted_ratio() -> None:
+    assert (OVERFIT_LOW, OVERFIT_HIGH) == (1.1, 1.5)
+    l2 = torch.full((4,), 1e-3)
+    heldout = torch.tensor([1.6, 1.0, 1.3, math.nan])
+    _adapt_l2(l2, heldout, torch.ones(4))
+    assert l2[0] > 1e-3
+    assert l2[1] < 1e-3
+    assert l2[2:].tolist() == pytest.approx([1e-3, 1e-3])
+    for _ in range(100):
+        _adapt_l2(l2, heldout, torch.ones(4))
+    assert 1e-2 < l2[0] <= 1
+    assert 0 < l2[1] < 1e-5
+
+
+def test_l2_rises_where_a_fit_overfits_and_falls_where_it_does_not(ensemble_of: Ensembles) -> None:
+    rows = linear_task(60, rng())
+    answers = [LEFT if flip else RIGHT for flip in rng(1).random(len(rows)) < 0.5]
+    memorised = comparisons([row.query for row in rows], answers)
+    settings = FitSettings(noise=0.0, learning_rate=1e-2, patience=40)
+    overfitted, underfitted = ensemble_of(scaled=False, hidden=(64,)), ensemble_of(scaled=False)
+    start = overfitted.l2.clone()
+    fit(overfitted, data_of(overfitted, memorised), settings, rng())
+    assert (overfitted.l2 > start).all()
+    gentle = FitSettings(learning_rate=1e-5, max_epochs=6)
+    fit(underfitted, data_of(underfitted, linear_task(200, rng())), gentle, rng())
+    assert (underfitted.l2 < start).all()
+
+
+def test_l2_pulls_weights_towards_zero(ensemble_of: Ensembles) -> None:
+    def size(l2: float) -> float:
+        ensemble = ensemble_of(scaled=False)
+        ensemble.l2.fill_(l2)
+        data = data_of(ensemble, linear_task(100, rng()))
+        fit(ensemble, data, FitSettings(learning_rate=1e-2, max_epochs=5), rng())
+        return float(ensemble.net.layers[0].weight.detach().square().sum())
+
+    assert size(0.1) < 0.8 * size(1e-6)
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_a_fit_to_a_handful_of_answers_learns_them(ensemble_of: Ensembles, n: int) -> None:
+    """Where every member trains on all of them, none is left to be judged by."""
+    ensemble, rows = ensemble_of(scaled=False), linear_task(n, rng(9))
+    every = (data_of(ensemble, rows, seed) for seed in range(1000))
+    data = next(d for d in every if d.bootstrap_weights(3).all())
+    settings = FitSettings(learning_rate=1e-2, max_epochs=40, patience=40)
+    metrics = fit(ensemble, data, settings, rng())
+    assert math.isnan(metrics["heldout_nll"])
+    returns = ensemble(data.inputs.reshape(-1, 4)).reshape(3, n, 2, -1).sum(-1)
+    assert ((returns[..., 0] > returns[..., 1]) == (data.p_left > 0.5)).all()
+    assert metrics["train_nll"] < 0.4
+
+
+@pytest.mark.parametrize("tau", [0.2, 1.0, 3.0, 20.0])
+def test_a_known_temperature_is_recovered(tau: float) -> None:
+    differences = torch.as_tensor(rng().normal(0, 2 * tau, 4000))
+    exact = torch.sigmoid(differences / tau)  # answers as probabilities
+    assert fit_temperature(differences, exact) == pytest.approx(tau, rel=0.02)
+    drawn = (torch.as_tensor(rng(1).random(4000)) < exact).double()
+    assert fit_temperature(differences, drawn) == pytest.approx(tau, rel=0.1)
+
+
+def test_the_temperature_of_hardly_any_answers_is_one() -> None:
+    none = torch.zeros(0)
+    assert fit_temperature(none, none) == 1
+    assert fit_temperature(torch.tensor([5.0]), torch.tensor([1.0])) == 1
+
+
+def test_overconfident_members_are_cooled(ensemble_of: Ensembles) -> None:
+    """Wrong and right answers in equal number: no difference may count."""
+    differences = torch.tensor([100.0, 100.0, -100.0, -100.0])
+    hot = fit_temperature(differences, torch.tensor([1.0, 0.0, 1.0, 0.0]))
+    assert hot > 100
+    sure = fit_temperature(differences, torch.tensor([1.0, 1.0, 0.0, 0.0]))
+    assert sure < hot / 10
+
+
+def test_the_inline_fitter_reads_the_store(ensemble_of: Ensembles, tmp_path: Path) -> None:
+    ensemble = ensemble_of(scaled=False)
+    pairs = [row.query for row in linear_task(30, rng())]
+    with ComparisonStore(tmp_path / "store.sqlite") as store:
+        fitter = InlineFitter(ensemble, store, FitSettings(max_epochs=3), seed=0, latest=20)
+        assert fitter.update() is None
+        asked = store.add(pairs)
+        store.answer_all([(asked[0].id or 0, LEFT)], "test")
+        assert fitter.update() is None, "one answer is not enough"
+        assert not ensemble.knows_inputs
+        store.answer_all([(q.id or 0, by_true_return(q)) for q in asked[1:10]], "test")
+        metrics = fitter.update()
+        assert metrics is not None
+        assert metrics["comparisons"] == 10
+        version = ensemble.version
+        assert fitter.update(wait=True) is None, "nothing new"
+        assert ensemble.version == version
+        store.answer_all([(q.id or 0, by_true_return(q)) for q in asked[10:]], "test")
+        metrics = fitter.update()
+        assert metrics is not None
+        assert metrics["comparisons"] == 20, "the latest"
+        store.revise(asked[29].id or 0, None, "test")
+        metrics = fitter.update()
+        assert metrics is not None
+        assert metrics["comparisons"] == 20, "an older one moves up"
+        fitter.close()
