@@ -38,7 +38,7 @@ class AgentSpec:
 
     @property
     def gamma(self) -> float:
-        return float(self.kwargs.get("gamma", 0.995 if self.agent_class is TRPO else 0.99))
+        return float(self.kwargs.get("gamma", 0.99))  # the default of all four
 
     def on_true_reward(self, venv: VecEnv, seed: int) -> BaseAlgorithm:
         """The plain SB3 agent: the same hyperparameters, the environment's own reward."""
@@ -95,12 +95,7 @@ def _resolved(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("learning_rate", "clip_range"):
         value = resolved.get(key)
         if isinstance(value, str):
-            kind, _, start = value.partition(":")
-            if kind != "linear":
-                raise PrefrlError(
-                    f"agent.kwargs.{key} = {value!r}: a number or 'linear:3e-4' is wanted"
-                )
-            resolved[key] = LinearSchedule(float(start), 0.0, 1.0)
+            resolved[key] = _schedule(f"agent.kwargs.{key}", value)
     policy = dict(resolved.get("policy_kwargs", {}))
     if isinstance(policy.get("activation_fn"), str):
         name = policy["activation_fn"]
@@ -110,3 +105,13 @@ def _resolved(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     if policy:
         resolved["policy_kwargs"] = policy
     return resolved
+
+
+def _schedule(where: str, text: str) -> LinearSchedule:
+    kind, _, start = text.partition(":")
+    try:
+        if kind != "linear":
+            raise ValueError(kind)
+        return LinearSchedule(float(start), 0.0, 1.0)
+    except ValueError:
+        raise PrefrlError(f"{where} = {text!r}: a number or 'linear:3e-4' is wanted") from None

@@ -49,8 +49,7 @@ def save(
         _write(part, agent, reward, state)
         sums = {f.name: _checksum(f) for f in sorted(part.iterdir())}
         _write_text(part / _MANIFEST, json.dumps(sums, indent=1))
-        shutil.rmtree(whole, ignore_errors=True)
-        part.replace(whole)
+        _put_in_place(part, whole)
     except (OSError, RuntimeError) as error:
         shutil.rmtree(part, ignore_errors=True)
         raise MachineError(
@@ -128,6 +127,16 @@ def _write(
     _write_text(part / "state.json", json.dumps({**state, "agent_steps": agent.num_timesteps}))
 
 
+def _put_in_place(part: Path, whole: Path) -> None:
+    """Rename; one that is there steps aside first, to where `latest` finds it after a kill."""
+    aside = whole.with_name(f"{whole.name}.old")
+    if whole.exists():
+        shutil.rmtree(aside, ignore_errors=True)
+        whole.replace(aside)
+    part.replace(whole)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
 def _write_text(path: Path, text: str) -> None:
     with path.open("w", encoding="utf-8") as file:
         file.write(text)
@@ -177,6 +186,8 @@ def _named(folder: Path) -> list[Path]:
 def _is_whole(checkpoint: Path) -> bool:
     try:
         sums = json.loads((checkpoint / _MANIFEST).read_text("utf-8"))
+        if not (checkpoint / "replay").exists():
+            sums.pop("replay", None)  # it went when a newer checkpoint came
         return all(_checksum(checkpoint / name) == known for name, known in sums.items())
     except (OSError, ValueError):
         return False

@@ -19,43 +19,49 @@ from prefrl.rundir import RunDir, new_run_path
 from prefrl.types import MachineError, PrefrlError
 
 RunFolder = Annotated[Positional[Path], arg(metavar="RUN")]
+Unset = arg(help_behavior_hint="(default: none)")
+_USUAL = RunConfig()
+
+
+def _usual(value: object) -> Any:
+    return arg(help_behavior_hint=f"(default: {value}, or the preset's)")
 
 
 @dataclass(frozen=True)
 class Train:
     """Train an agent on preferences. What is not given comes from the environment's preset."""
 
-    env: Annotated[Positional[str], arg(metavar="ENV")] = ""
+    env: Annotated[Positional[str], arg(metavar="[ENV]", help_behavior_hint="(default: none)")] = ""
     """A Gymnasium id; `prefrl envs` lists those with presets."""
-    config: Path | None = None
+    config: Annotated[Path | None, Unset] = None
     """A TOML file, in place of the preset."""
-    resume: Path | None = None
+    resume: Annotated[Path | None, Unset] = None
     """Go on with this run folder."""
-    run: Path | None = None
-    """Folder of the new run; by default a new one under runs/."""
-    labeler: str | None = None
+    run: Annotated[Path | None, arg(help_behavior_hint="(default: a new one in runs/)")] = None
+    """Folder of the new run."""
+    labeler: Annotated[str | None, _usual(_USUAL.labels.labeler)] = None
     """oracle, stochastic, mistake, myopic, skip, equal, human, or one of your own."""
-    labels: int | None = None
+    labels: Annotated[int | None, _usual(_USUAL.labels.budget)] = None
     """Label budget over the whole run."""
-    schedule: str | None = None
+    schedule: Annotated[str | None, _usual(_USUAL.labels.schedule)] = None
     """hyperbolic, constant or all-at-start."""
-    strategy: str | None = None
+    strategy: Annotated[str | None, _usual(_USUAL.labels.strategy)] = None
     """How queries are chosen: disagreement, mutual-information, uniform, ..."""
-    ask_above: float | None = None
+    ask_above: Annotated[float | None, _usual(_USUAL.labels.ask_above)] = None
     """The gate: least disagreement, 0 to 0.5, at which a query is asked."""
-    segment_length: int | None = None
+    segment_length: Annotated[int | None, _usual(_USUAL.labels.segment_length)] = None
     """Steps of a segment."""
-    agent: str | None = None
+    agent: Annotated[str | None, _usual(_USUAL.agent.name)] = None
     """ppo, a2c, trpo or sac."""
-    steps: int | None = None
+    steps: Annotated[int | None, _usual(_USUAL.steps)] = None
     """Environment steps in all."""
-    fit: str | None = None
+    fit: Annotated[str | None, _usual(_USUAL.reward.fit)] = None
     """async: the reward is fitted in a second process; sync: repeatable, in this one."""
-    n_envs: int | None = None
+    n_envs: Annotated[int | None, _usual(_USUAL.env.n_envs)] = None
     """Copies of the environment."""
-    env_module: str | None = None
+    env_module: Annotated[str | None, Unset] = None
     """A module to import first, so that it can register environments, labelers, ..."""
-    seed: int | None = None
+    seed: Annotated[int | None, _usual(_USUAL.seed)] = None
     """All randomness derives from it."""
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Any other key of the configuration: --set reward.members=5."""
@@ -72,6 +78,8 @@ class Train:
             run.lock()
             config = from_mapping(self._overrides(), run.config())
             _must_match(run.config(), config)
+            _check_before(config)
+            run.write_config(config)
         else:
             config = self._new_config()
             path = self.run or new_run_path(Path("runs"), config.env.id, config.seed)
@@ -122,6 +130,7 @@ class Eval:
     """True return, normalised score, predictor quality and leak audit of a run."""
 
     run: RunFolder
+    """A run's folder."""
     baseline: bool = False
     """Train the same agent on the true reward when no reference is committed."""
     leak_audit: bool = False
@@ -140,6 +149,7 @@ class Report:
     """Write a run's page: one self-contained HTML file with every plot."""
 
     run: RunFolder
+    """A run's folder."""
     debug: bool = False
     """Show the trace of an error."""
 
@@ -193,11 +203,12 @@ def main(args: Sequence[str] | None = None) -> int:
         args=argv or ["--help"],
         prog="prefrl",
         description="Agents that learn what you like.",
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone),
     )
     try:
         command(console)
-    except KeyboardInterrupt:
-        console.print("stopped; `prefrl train --resume RUN` goes on from here")
+    except KeyboardInterrupt as stop:
+        console.print(str(stop) or "stopped", soft_wrap=True, markup=False, highlight=False)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -205,9 +216,8 @@ def main(args: Sequence[str] | None = None) -> int:
     except (PrefrlError, OSError) as error:
         if command.debug:
             raise
-        Console(stderr=True).print(
-            f"prefrl: {error}", soft_wrap=True, markup=False, highlight=False
-        )
+        message = "\n".join([f"prefrl: {error}", *getattr(error, "__notes__", [])])
+        Console(stderr=True).print(message, soft_wrap=True, markup=False, highlight=False)
         return 1 if isinstance(error, MachineError | OSError) else 2
     return 0
 
@@ -230,6 +240,11 @@ def _must_match(old: RunConfig, new: RunConfig) -> None:
             raise PrefrlError(
                 f"--resume keeps the run's {name} settings: start a new run to change them"
             )
+    if old.labels.segment_length != new.labels.segment_length:
+        raise PrefrlError(
+            f"--resume keeps the run's segments of {old.labels.segment_length} steps: start a "
+            "new run to change --segment-length"
+        )
 
 
 def _merge_into(tables: dict[str, Any], more: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from numpy.random import default_rng
 from rich.console import Console
 
 from prefrl.config import RunConfig
-from prefrl.rundir import RunDir, read_json
+from prefrl.rundir import RunDir, read_json, write_whole
 from prefrl.types import PrefrlError
 
 
@@ -28,8 +28,15 @@ def train(config: RunConfig, run: RunDir, console: Console) -> Path:
         soft_wrap=True,
         highlight=False,
     )
-    with TrainingProgress(config.steps, console) as progress:
-        run_loop(config, run, progress.on_pass, progress.on_wait)
+    resumes = f"`prefrl train --resume {run.path}` goes on with it"
+    try:
+        with TrainingProgress(config.steps, console) as progress:
+            run_loop(config, run, progress.on_pass, progress.on_wait)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"stopped; {resumes}") from None
+    except (PrefrlError, OSError) as error:
+        error.add_note(f"the run and its answers are kept: {resumes}")
+        raise
     evaluation = evaluate(run, console)
     page = report(run, console)
     score = evaluation.get("normalised_score")
@@ -82,10 +89,12 @@ def evaluate(
         result["predictor"] = ev.predictor_quality(agent, reward, config, rng)
         console.print(
             "predictor on unseen pairs: accuracy {accuracy:.2f}, calibration error {ece:.2f}, "
-            "correlation {correlation:.2f}".format(**result["predictor"]),
+            "correlation {correlation:.2f}".format(**result["predictor"])
+            if "accuracy" in result["predictor"]
+            else "predictor: no two unseen segments differ in true return",
             soft_wrap=True,
         )
-    run.evaluation_path.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    write_whole(run.evaluation_path, json.dumps(result, indent=1))
     return result
 
 

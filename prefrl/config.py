@@ -49,11 +49,11 @@ class LabelConfig:
     """Share of the budget asked before training starts, on a random policy's segments."""
     schedule: str = "hyperbolic"
     strategy: str = "disagreement"
-    ask_above: float = 0.05
+    ask_above: float = 0.1
     """The gate: least disagreement, in [0, 0.5], at which a query is asked; 0 asks all."""
     oversample: int = 10
     """Candidates drawn for every query wanted."""
-    segment_length: int = 50
+    segment_length: int = 25
     """Steps of a segment."""
     pool_size: int = 1000
     """Recent segments kept to draw candidates from."""
@@ -269,6 +269,12 @@ def validate(config: RunConfig) -> None:
     if not any(reward.hidden) or min(reward.hidden) < 1:
         raise PrefrlError(
             f"reward.hidden = {list(reward.hidden)}: layer sizes of at least 1 are wanted"
+        )
+    if labels.warmup_steps // env.n_envs < labels.segment_length:
+        raise PrefrlError(
+            f"labels.warmup_steps = {labels.warmup_steps} in {env.n_envs} environments leave "
+            f"{labels.warmup_steps // env.n_envs} steps each, no segment of "
+            f"{labels.segment_length}: raise labels.warmup_steps or lower --segment-length"
         )
     if labels.warmup_steps >= config.steps:
         raise PrefrlError(

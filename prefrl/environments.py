@@ -12,6 +12,7 @@ from gymnasium.envs.registration import registry
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 
 from prefrl.config import nearest
+from prefrl.process import deaf_to_ctrl_c
 from prefrl.quiet import quiet_mujoco
 from prefrl.recorder import Recorder, RenderState
 from prefrl.spaces import check_spaces
@@ -59,7 +60,8 @@ def make_vec_env(
     builders: list[Callable[[], gym.Env[Any, Any]]] = [build] * n_envs
     if vec == "subproc":
         probe.close()
-        venv: VecEnv = SubprocVecEnv(builders, start_method="spawn")
+        with deaf_to_ctrl_c():
+            venv: VecEnv = SubprocVecEnv(builders, start_method="spawn")
     else:
         venv = DummyVecEnv([lambda: probe, *builders[1:]])
     venv.seed(seed)
@@ -76,9 +78,10 @@ def import_module(module: str) -> None:
         return
     try:
         importlib.import_module(module)
-    except ImportError as error:
+    except (ImportError, SyntaxError) as error:
         raise PrefrlError(
-            f"cannot import {module!r} ({error}): install it, or put its folder on PYTHONPATH"
+            f"cannot import {module!r} ({error}): install it, put its folder on PYTHONPATH, "
+            "or mend it"
         ) from error
 
 
@@ -97,8 +100,9 @@ def resolve(env_id: str) -> str:
     return bare
 
 
-def max_episode_steps(env_id: str) -> int | None:
+def max_episode_steps(env_id: str, module: str = "") -> int | None:
     """The time limit of a registered environment, in steps."""
+    import_module(module)
     return registry[resolve(env_id)].max_episode_steps
 
 
@@ -108,7 +112,7 @@ def _make(env_id: str, kwargs: dict[str, Any], module: str) -> gym.Env[Any, Any]
     quiet_mujoco()
     try:
         env = gym.make(env_id, **kwargs)
-    except gym.error.DependencyNotInstalled as error:
+    except (gym.error.DependencyNotInstalled, ImportError) as error:
         raise PrefrlError(f"{env_id} needs a package that is not installed: {error}") from error
     except TypeError as error:
         raise PrefrlError(f"{env_id} does not take env.kwargs {kwargs}: {error}") from error

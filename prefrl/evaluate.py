@@ -192,8 +192,8 @@ def predictor_quality(
     mixture = [segment for segments in cuts.values() for segment in segments]
     quality = judge(reward, mixture, config.labels.ask_above, rng, n_pairs)
     fresh = judge(reward, cuts["final"], config.labels.ask_above, rng, n_pairs)
-    on_policy = {name: fresh[name] for name in ("accuracy", "nll", "ece", "correlation")}
-    return quality | {"on_policy": on_policy}
+    kept = ("accuracy", "nll", "ece", "correlation")
+    return quality | {"on_policy": {name: fresh[name] for name in kept if name in fresh}}
 
 
 def judge(
@@ -203,7 +203,12 @@ def judge(
     rng: Generator,
     n_pairs: int,
 ) -> dict[str, Any]:
-    """Predicted preferences of pairs of segments against their true returns."""
+    """Predicted preferences of pairs of segments against their true returns.
+
+    Empty where no two segments differ in true return.
+    """
+    if len({segment.true_return for segment in segments}) < 2:
+        return {}
     returns = reward.member_returns(segments)  # (M, N)
     truth = np.array([segment.true_return for segment in segments])
     pairs = draw_pairs(len(segments), n_pairs, rng)

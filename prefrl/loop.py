@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -21,7 +22,7 @@ from prefrl.reward.fit import FitMetrics
 from prefrl.reward.fitters import Fitter
 from prefrl.schedules import Schedule
 from prefrl.segments import SegmentPool
-from prefrl.store import ComparisonStore
+from prefrl.store import AlreadyAnswered, ComparisonStore
 from prefrl.types import Array, PrefrlError, Query, Segment
 
 _FEATURE_STEPS = 8  # steps of a segment that stand for it where pairs are compared
@@ -36,9 +37,9 @@ class LoopSettings:
     first_batch: int
     schedule: Schedule
     strategy: Strategy
-    ask_above: float = 0.05
+    ask_above: float = 0.1
     oversample: int = 10
-    segment_length: int = 50
+    segment_length: int = 25
     pool_size: int = 1000
     ask_every: int = 8192
     warmup_steps: int = 8192
@@ -92,7 +93,9 @@ class PreferenceLoop:
         self._last_fit: FitMetrics | None = None
         self._clock = (time.monotonic(), self.recorder.steps_taken)
         self._count_what_is_there()
-        if not self.reward.knows_inputs:
+        if self.reward.knows_inputs:  # resumed: what was answered meanwhile counts from the start
+            self._last_fit = self.fitter.update(wait=True)
+        else:
             self.first_batch()
         left = self.settings.total_steps - self.recorder.steps_taken
         if left > 0:
@@ -104,6 +107,11 @@ class PreferenceLoop:
         """Ask about a random policy's segments, uniformly and ungated, and fit."""
         act_at_random(self.recorder, self.settings.warmup_steps, self.rng)
         self._collect(newest=None)
+        if not len(self._pool):
+            raise PrefrlError(
+                f"segments of {self.settings.segment_length} steps are longer than any episode "
+                "so far: lower labels.segment_length (--segment-length)"
+            )
         first = min(self.settings.first_batch, self.settings.budget)
         self.progress.offered = max(self.progress.offered, first)
         pairs = draw_pairs(len(self._pool), max(0, first - self.progress.asked), self.rng)
@@ -135,13 +143,7 @@ class PreferenceLoop:
         length = self.settings.segment_length
         rows = min(newest or self.recorder.recorded, self.recorder.recorded)
         n = max(2, rows * self.recorder.num_envs // length)
-        segments = self.recorder.sample_segments(n, length, self.rng, rows)
-        if not segments and not len(self._pool):
-            raise PrefrlError(
-                f"segments of {length} steps are longer than any episode so far: lower "
-                "labels.segment_length (--segment-length)"
-            )
-        self._pool.add(segments)
+        self._pool.add(self.recorder.sample_segments(n, length, self.rng, rows))
 
     def _ask(self) -> dict[str, float]:
         """Put what the schedule offers, and the gate lets through, to the labeler."""
@@ -200,9 +202,11 @@ class PreferenceLoop:
 
     def _count_what_is_there(self) -> None:
         """Take over what an earlier process left in the store."""
-        while self.labeler.immediate and (query := self.store.claim(self.labeler.name)):
+        name = self.labeler.name
+        while self.labeler.immediate and (query := self.store.claim(name, lease_seconds=0)):
             assert query.id is not None
-            self.store.answer(query.id, self.labeler.label(query), self.labeler.name)
+            with contextlib.suppress(AlreadyAnswered):  # no lease: a person may be quicker
+                self.store.answer(query.id, self.labeler.label(query), name)
         counts = self.store.counts()
         self.progress.labels = counts.answered
         self.progress.asked = counts.answered + counts.open + counts.leased

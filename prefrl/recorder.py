@@ -7,6 +7,8 @@ returns that only oracles and the evaluation see.
 
 from __future__ import annotations
 
+import contextlib
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +21,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 from prefrl.types import Array, PrefrlError, Segment
 
 RENDER_STATE = "render_state"
+_EPISODES_KEPT = 1000  # finished episodes that nobody has asked for yet
 
 
 class RenderState(gym.Wrapper[Any, Any, Any, Any]):
@@ -80,7 +83,11 @@ class Recorder(VecEnvWrapper):
         self._zeros = np.zeros(venv.num_envs, dtype=np.float32)
         self._returns = np.zeros(venv.num_envs)
         self._lengths = np.zeros(venv.num_envs, dtype=np.int64)
-        self._finished: list[tuple[float, int]] = []
+        self._finished: deque[tuple[float, int]] = deque(maxlen=_EPISODES_KEPT)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # SB3 saves an agent's buffer arguments with it: a saved agent takes no environments along.
+        return type(None), ()
 
     def reset(self) -> Any:
         obs = np.asarray(self.venv.reset())
@@ -97,9 +104,11 @@ class Recorder(VecEnvWrapper):
         self.venv.step_async(actions)
 
     def step_wait(self) -> VecEnvStepReturn:
-        stepped, rewards, dones, infos = self.venv.step_wait()
+        stepped, rewards, dones, infos = self._step_envs()
         obs = np.asarray(stepped)
         self._check(obs)
+        for env in np.flatnonzero(dones):  # the agent bootstraps from it
+            self._check(np.asarray([infos[env].get("terminal_observation", obs[env])]), int(env))
         row = self._filled % self._rows
         self._obs[row] = self._last_obs
         self._actions[row] = self._pending
@@ -115,6 +124,10 @@ class Recorder(VecEnvWrapper):
             self._end_episodes(dones)
         # A fresh array: SB3 adds the time-limit bootstrap to it in place (SB3 issue 633).
         return obs, self._zeros.copy(), dones, infos
+
+    def close(self) -> None:
+        with contextlib.suppress(EOFError, ConnectionError):  # a dead process has closed itself
+            self.venv.close()
 
     @property
     def capacity(self) -> int:
@@ -176,7 +189,8 @@ class Recorder(VecEnvWrapper):
 
     def take_finished(self) -> list[tuple[float, int]]:
         """True return and length of the episodes that ended since the last call."""
-        finished, self._finished = self._finished, []
+        finished = list(self._finished)
+        self._finished.clear()
         return finished
 
     def _rows_of(self, n_steps: int) -> Array:
@@ -202,9 +216,24 @@ class Recorder(VecEnvWrapper):
         self._returns[dones] = 0
         self._lengths[dones] = 0
 
-    def _check(self, obs: Any) -> None:
+    def _step_envs(self) -> VecEnvStepReturn:
+        try:
+            return self.venv.step_wait()
+        except (EOFError, ConnectionError) as error:
+            raise PrefrlError(
+                f"the process of an environment ended after {self.steps_taken} steps: see its "
+                "message above, and mend the environment"
+            ) from error
+        except Exception as error:  # the environment's own, whatever it is
+            raise PrefrlError(
+                f"an environment failed after {self.steps_taken} steps with "
+                f"{type(error).__name__}: {error}: mend it (--debug shows where)"
+            ) from error
+
+    def _check(self, obs: Array, first: int = 0) -> None:
+        """Refuse what is not finite among observations, (E, ...), of the copies from `first` on."""
         if obs.dtype.kind == "f" and not np.isfinite(obs).all():
-            env = int(np.flatnonzero(~np.isfinite(obs).reshape(len(obs), -1).all(1))[0])
+            env = first + int(np.flatnonzero(~np.isfinite(obs).reshape(len(obs), -1).all(1))[0])
             raise PrefrlError(
                 f"environment {env} returned a NaN or infinite observation after "
                 f"{self.steps_taken} steps: mend the environment, or clip what it returns"

@@ -122,7 +122,10 @@ class _ScoredOnRead:
             actions = space.low + 0.5 * (actions + 1) * (space.high - space.low)
         elif isinstance(space, spaces.Discrete):
             actions = actions[..., 0]
-        rewards = self._reward.predict(self._buffer.observations[index], actions)
+        obs = self._buffer.observations[index]
+        if isinstance(self._buffer.observation_space, spaces.Discrete):
+            obs = obs[..., 0]
+        rewards = self._reward.predict(obs, actions)
         self.last_mean = float(rewards.mean())
         return rewards.astype(np.float32)
 

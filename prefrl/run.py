@@ -16,11 +16,12 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from prefrl import checkpoints
 from prefrl.agents import AgentSpec, agent_spec
-from prefrl.config import EnvConfig, RunConfig, choose, first_batch
-from prefrl.environments import make_env, max_episode_steps
+from prefrl.config import EnvConfig, LabelConfig, RunConfig, choose, first_batch
+from prefrl.environments import import_module, make_env, max_episode_steps
 from prefrl.labelers import LABELERS
 from prefrl.loop import LoopSettings, PreferenceLoop, Progress
 from prefrl.metrics import append_metrics
+from prefrl.plugins import load_plugins
 from prefrl.process import set_up_process
 from prefrl.queries import STRATEGIES
 from prefrl.recorder import Recorder
@@ -31,7 +32,7 @@ from prefrl.reward.nets import REWARD_NETS
 from prefrl.rundir import RunDir
 from prefrl.schedules import SCHEDULES
 from prefrl.store import ComparisonStore
-from prefrl.types import PrefrlError
+from prefrl.types import MachineError, PrefrlError
 
 OnPass = Callable[[Mapping[str, float]], None]
 
@@ -69,7 +70,7 @@ def train(
             fitter=fitter,
             labeler=LABELERS[config.labels.labeler](default_rng([config.seed, 2, env.steps_taken])),
             store=store,
-            settings=loop_settings(config),
+            settings=loop_settings(config.labels, config.steps),
             rng=default_rng([config.seed, 3, env.steps_taken]),
             progress=Progress(**state.get("progress", {})),
             on_wait=on_wait,
@@ -79,13 +80,23 @@ def train(
         try:
             loop.run()
             keeper.checkpoint()
-        except KeyboardInterrupt:
-            keeper.checkpoint()
+        except (KeyboardInterrupt, PrefrlError, ValueError) as error:
+            if not _is_finite(agent):
+                raise PrefrlError(
+                    f"the agent's weights are no longer finite after {env.steps_taken} steps: "
+                    "start a new run with a lower agent.kwargs.learning_rate"
+                ) from error
+            if not isinstance(error, MachineError | ValueError):  # a full disk takes none either
+                keeper.checkpoint()
             raise
         finally:
             fitter.close()
             env.close()
     return agent, reward
+
+
+def _is_finite(agent: BaseAlgorithm) -> bool:
+    return all(bool(p.isfinite().all()) for p in agent.policy.parameters())
 
 
 def load_trained(config: RunConfig, run: RunDir) -> tuple[BaseAlgorithm, RewardEnsemble]:
@@ -95,6 +106,7 @@ def load_trained(config: RunConfig, run: RunDir) -> tuple[BaseAlgorithm, RewardE
       PrefrlError: the run has none yet.
     """
     set_up_process(config.threads)
+    check_names(config)
     checkpoint = checkpoints.latest(run.checkpoints)
     if checkpoint is None:
         raise PrefrlError(f"{run.path} has no checkpoint yet: train it first")
@@ -150,6 +162,8 @@ def check(config: RunConfig) -> None:
 
 def check_names(config: RunConfig) -> None:
     """Refuse unknown names before anything is built, each with the nearest right one."""
+    load_plugins()
+    import_module(config.env.module)
     choose(LABELERS, config.labels.labeler, "labeler")
     choose(STRATEGIES, config.labels.strategy, "strategy")
     choose(SCHEDULES, config.labels.schedule, "schedule")
@@ -164,7 +178,7 @@ def build_env(config: EnvConfig, seed: int, ring: int) -> Recorder:
 def ring_steps(config: RunConfig) -> int:
     """Steps of each environment that the recorder keeps: what is asked about, and scaled by."""
     labels = config.labels
-    limit = max_episode_steps(config.env.id) if not config.env.module else None
+    limit = max_episode_steps(config.env.id, config.env.module)
     if limit is not None and labels.segment_length > limit:
         raise PrefrlError(
             f"labels.segment_length = {labels.segment_length} is longer than the longest episode "
@@ -190,6 +204,14 @@ def build_reward(
     )
 
 
+def _rebuild_reward(
+    config: RunConfig, observation: gym.Space[Any], action: gym.Space[Any]
+) -> RewardEnsemble:
+    """The same in another process, which has not loaded a user's own nets yet."""
+    check_names(config)
+    return build_reward(config, observation, action)
+
+
 def build_agent(config: RunConfig, env: Recorder, reward: RewardEnsemble) -> BaseAlgorithm:
     spec = agent_spec(config.agent.name, config.agent.kwargs)
     venv = normalised(env, spec, config.agent.normalize_obs)
@@ -197,7 +219,8 @@ def build_agent(config: RunConfig, env: Recorder, reward: RewardEnsemble) -> Bas
 
 
 def normalised(env: VecEnv, spec: AgentSpec, obs: bool, reward: bool = False) -> VecEnv:
-    """The environments as the agent sees them."""
+    """The environments as the agent sees them; one-hot states are left as they are."""
+    obs = obs and isinstance(env.observation_space, gym.spaces.Box)
     if not (obs or reward):
         return env
     return VecNormalize(env, norm_obs=obs, norm_reward=reward, gamma=spec.gamma)
@@ -213,7 +236,7 @@ def build_fitter(
     latest = config.labels.max_comparisons
     if r.fit == "sync":
         return InlineFitter(reward, store, settings, config.seed, latest)
-    build = partial(build_reward, config, env.observation_space, env.action_space)
+    build = partial(_rebuild_reward, config, env.observation_space, env.action_space)
     return BackgroundFitter(
         reward,
         build,
@@ -227,14 +250,18 @@ def build_fitter(
     )
 
 
-def loop_settings(config: RunConfig) -> LoopSettings:
-    labels = config.labels
+def loop_settings(labels: LabelConfig, total_steps: int) -> LoopSettings:
+    """When to ask, and what.
+
+    Raises:
+      PrefrlError: an unknown schedule or strategy.
+    """
     return LoopSettings(
-        total_steps=config.steps,
+        total_steps=total_steps,
         budget=labels.budget,
         first_batch=first_batch(labels),
-        schedule=SCHEDULES[labels.schedule],
-        strategy=STRATEGIES[labels.strategy],
+        schedule=choose(SCHEDULES, labels.schedule, "schedule"),
+        strategy=choose(STRATEGIES, labels.strategy, "strategy"),
         ask_above=labels.ask_above,
         oversample=labels.oversample,
         segment_length=labels.segment_length,

@@ -82,7 +82,7 @@ class RunDir:
         for folder in (run.checkpoints, run.tensorboard, run.report):
             folder.mkdir(parents=True, exist_ok=True)
         run.lock()
-        run.config_path.write_text(tomli_w.dumps(to_mapping(config)), encoding="utf-8")
+        run.write_config(config)
         run.versions_path.write_text(json.dumps(versions(), indent=1), encoding="utf-8")
         return run
 
@@ -102,6 +102,9 @@ class RunDir:
 
     def config(self) -> RunConfig:
         return load(self.config_path)
+
+    def write_config(self, config: RunConfig) -> None:
+        write_whole(self.config_path, tomli_w.dumps(to_mapping(config)))
 
     def lock(self) -> None:
         """Keep other trainers out until this process ends, however it ends.
@@ -161,9 +164,17 @@ def commit() -> str:
         return ""
 
 
+def write_whole(path: Path, text: str) -> None:
+    """A text file that a reader finds whole or not at all, whenever the writer is killed."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object, or an empty one where there is no file."""
-    if not path.exists():
+    """A JSON object, or an empty one where there is no file or a damaged one."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
         return {}
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content

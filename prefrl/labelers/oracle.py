@@ -75,9 +75,11 @@ class SimulatedTeacher:
         sums = np.array([left.sum(), right.sum()])
         length = len(left)
         self._floor = min(self._floor, float(sums.min()) / length)
-        if sums.max() - self._floor * length < self._margin(self._settings.skip, length):
+        skip = self._margin(self._settings.skip, length)
+        if skip > 0 and sums.max() - self._floor * length <= skip:
             return Preference.INCOMPARABLE
-        if abs(sums[0] - sums[1]) <= self._margin(self._settings.equal, length):
+        difference = abs(sums[0] - sums[1])
+        if difference == 0 or difference < self._margin(self._settings.equal, length):
             return Preference.TIE
         prefers_left = self._prefers_left(left, right)
         if self._rng.random() < self._settings.epsilon:

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from numpy.random import default_rng
 from safetensors import SafetensorError, safe_open
 
-from prefrl.process import set_up_process
+from prefrl.process import deaf_to_ctrl_c, end_with_parent, set_up_process
 from prefrl.reward.dataset import ComparisonData
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.reward.fit import FitMetrics, FitSettings, fit
 from prefrl.store import ComparisonStore
-from prefrl.types import MachineError
+from prefrl.types import MachineError, PrefrlError
 
 MIN_COMPARISONS = 2
 _POLL_SECONDS = 0.1
@@ -110,12 +110,13 @@ class BackgroundFitter:
             weights.unlink(missing_ok=True)
         context = multiprocessing.get_context("spawn")
         self._process = context.Process(
-            target=_fit_forever,
-            args=(build, store_where, weights, settings, seed, latest, threads, os.getpid()),
+            target=_run_fits,
+            args=(build, store_where, weights, settings, seed, latest, threads),
             name="prefrl-reward-fit",
             daemon=True,
         )
-        self._process.start()
+        with deaf_to_ctrl_c():
+            self._process.start()
 
     def update(self, wait: bool = False) -> FitMetrics | None:
         metrics = self._load()
@@ -161,7 +162,7 @@ def _notes(answers: int, metrics: FitMetrics | None) -> dict[str, str]:
     return {"answers": str(answers), "metrics": json.dumps(metrics)}
 
 
-def _fit_forever(
+def _run_fits(
     build: Callable[[], RewardEnsemble],
     store_where: str | Path,
     weights: Path,
@@ -169,20 +170,36 @@ def _fit_forever(
     seed: int,
     latest: int,
     threads: int,
-    parent: int,
 ) -> None:
-    """Body of the process: fit whenever there are new answers, until the trainer is gone."""
+    """Body of the process; it ends with the trainer."""
+    end_with_parent()
     set_up_process(threads)
-    ensemble = build()
+    try:
+        _fit_forever(build(), store_where, weights, settings, seed, latest)
+    except (PrefrlError, OSError, SafetensorError) as error:
+        print(f"prefrl: reward fit: {error}", file=sys.stderr, flush=True)
+        sys.exit(1)
+
+
+def _fit_forever(
+    ensemble: RewardEnsemble,
+    store_where: str | Path,
+    weights: Path,
+    settings: FitSettings,
+    seed: int,
+    latest: int,
+) -> NoReturn:
+    """Fit whenever there are new answers."""
     if weights.exists():
         ensemble.load(weights)
     data, rng = ComparisonData(ensemble, seed, latest), default_rng([seed, 1])
     with ComparisonStore(store_where) as store:
-        while os.getppid() == parent:
+        while True:
             new = store.comparisons(after=data.last_id)
-            data.add(new)
-            if not new or len(data) < MIN_COMPARISONS:
+            if not new:
                 time.sleep(_POLL_SECONDS)
                 continue
-            metrics = fit(ensemble, data, settings, rng)
+            data.add(new)
+            enough = len(data) >= MIN_COMPARISONS
+            metrics = fit(ensemble, data, settings, rng) if enough else None
             ensemble.save(weights, **_notes(data.last_id, metrics))

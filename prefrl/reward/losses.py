@@ -32,5 +32,5 @@ def bradley_terry_loss(
 def _with_noise(log_p: Tensor, noise: float) -> Tensor:
     if noise == 0:
         return log_p
-    floor = torch.full_like(log_p, math.log(noise / 2))
+    floor = torch.full_like(log_p, math.log(noise) - math.log(2))
     return torch.logaddexp(log_p + math.log1p(-noise), floor)

@@ -1,0 +1,96 @@
+"""The loop in Python: bring your own SB3 agent, get it back trained on preferences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from numpy.random import Generator, default_rng
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import VecEnv
+
+from prefrl.config import LabelConfig, RunConfig, choose, validate
+from prefrl.labelers import LABELERS, Labeler
+from prefrl.loop import PreferenceLoop
+from prefrl.recorder import Recorder
+from prefrl.reward.ensemble import RewardEnsemble
+from prefrl.reward.fit import FitSettings
+from prefrl.reward.fitters import InlineFitter
+from prefrl.run import load_trained, loop_settings
+from prefrl.rundir import RunDir
+from prefrl.store import ComparisonStore
+from prefrl.types import PrefrlError
+
+
+def learn(
+    agent: BaseAlgorithm,
+    reward: RewardEnsemble,
+    labeler: str | Labeler = "oracle",
+    labels: int = 700,
+    steps: int = 600_000,
+    *,
+    seed: int = 0,
+    asking: LabelConfig | None = None,
+    fit: FitSettings | None = None,
+    store: str | Path | None = None,
+    on_pass: Callable[[Mapping[str, float]], None] = lambda row: None,
+) -> None:
+    """Train an SB3 agent on what a labeler likes; agent and reward are changed in place.
+
+    Args:
+      agent: built on a Recorder (bare or under VecNormalize) with a relabelling buffer that
+        scores with `reward`.
+      labeler: a name in LABELERS, or an object that answers queries.
+      labels: budget over the whole run.
+      steps: environment steps in all, a random policy's first ones included.
+      seed: of queries, bootstrap and minibatches; the agent has its own.
+      asking: when to ask, and what; its labeler and budget give way to the ones here.
+      fit: how the reward is fitted, in this process, between rollouts.
+      store: file or database URL that keeps the answers; a temporary one by default.
+      on_pass: told of every pass of the loop, with what it measured.
+    Raises:
+      PrefrlError: an unknown name, numbers that cannot be used, or an agent without a Recorder.
+    """
+    recorder = find_recorder(agent.get_env())
+    asking = replace(asking or LabelConfig(), budget=labels)
+    validate(RunConfig(labels=asking, steps=steps, seed=seed))
+    if isinstance(labeler, str):
+        build: Callable[[Generator], Labeler] = choose(LABELERS, labeler, "labeler")
+        labeler = build(default_rng([seed, 2]))
+    with TemporaryDirectory() as folder, ComparisonStore(store or Path(folder) / "s") as opened:
+        PreferenceLoop(
+            recorder=recorder,
+            agent=agent,
+            reward=reward,
+            fitter=InlineFitter(reward, opened, fit or FitSettings(), seed),
+            labeler=labeler,
+            store=opened,
+            settings=loop_settings(asking, steps),
+            rng=default_rng([seed, 3]),
+            on_pass=on_pass,
+        ).run()
+
+
+def load_run(path: str | Path) -> tuple[BaseAlgorithm, RewardEnsemble]:
+    """The SB3 agent and the reward ensemble of a run folder's newest checkpoint.
+
+    Raises:
+      PrefrlError: there is no run, or it has no checkpoint yet.
+    """
+    run = RunDir.open(Path(path))
+    return load_trained(run.config(), run)
+
+
+def find_recorder(env: VecEnv | None) -> Recorder:
+    """The Recorder among the wrappers of an agent's environments.
+
+    Raises:
+      PrefrlError: there is none.
+    """
+    while env is not None:
+        if isinstance(env, Recorder):
+            return env
+        env = getattr(env, "venv", None)
+    raise PrefrlError("the agent's environments are not recorded: wrap them in prefrl.Recorder")

@@ -1,0 +1,290 @@
+"""Checkpoints are whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import VecNormalize
+
+from prefrl import checkpoints
+from prefrl.agents import agent_spec
+from prefrl.environments import make_env
+from prefrl.loop import act_at_random
+from prefrl.reward.ensemble import RewardEnsemble
+from prefrl.types import MachineError
+
+KWARGS: dict[str, dict[str, Any]] = {
+    "ppo": {"n_steps": 32, "batch_size": 32, "n_epochs": 1},
+    "sac": {"learning_starts": 16, "batch_size": 8, "train_freq": 8, "buffer_size": 50},
+}
+
+
+def build(
+    name: str = "ppo", seed: int = 0, hidden: int = 8
+) -> tuple[BaseAlgorithm, RewardEnsemble]:
+    """An agent on normalised observations, and an ensemble that knows its inputs."""
+    recorder = make_env("Pendulum-v1", 2, seed=seed, ring_steps=64)
+    generator = torch.Generator().manual_seed(seed)
+    reward = RewardEnsemble(
+        recorder.observation_space, recorder.action_space, 2, hidden=(4,), generator=generator
+    )
+    act_at_random(recorder, 32, np.random.default_rng(seed))
+    inputs = reward.encode(*recorder.rollout(recorder.recorded))
+    reward.set_inputs(inputs)
+    reward.set_scale(inputs)
+    spec = agent_spec(name, KWARGS[name] | {"policy_kwargs": {"net_arch": [hidden]}})
+    venv = VecNormalize(recorder, norm_reward=False)
+    return spec.on_preferences(venv, recorder, reward, seed, True), reward
+
+
+@pytest.fixture(scope="module")
+def trained() -> tuple[BaseAlgorithm, RewardEnsemble]:
+    agent, reward = build()
+    agent.learn(128)
+    return agent, reward
+
+
+@pytest.fixture(scope="module")
+def trained_sac() -> tuple[BaseAlgorithm, RewardEnsemble]:
+    agent, reward = build("sac")
+    agent.learn(64)
+    return agent, reward
+
+
+def save_steps(folder: Path, trained: tuple[BaseAlgorithm, RewardEnsemble], *steps: int) -> None:
+    for step in steps:
+        checkpoints.save(folder, *trained, {"step": step})
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+def found_step(folder: Path) -> int | None:
+    checkpoint = checkpoints.latest(folder)
+    return int(checkpoint.name) if checkpoint else None
+
+
+OBS = np.random.default_rng(0).uniform(-1, 1, (20, 3)).astype(np.float32)
+ACTIONS = np.random.default_rng(1).uniform(-2, 2, (20, 1)).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", ["ppo", "sac"])
+def test_what_is_loaded_is_what_was_saved(
+    tmp_path: Path, name: str, request: pytest.FixtureRequest
+) -> None:
+    agent, reward = request.getfixturevalue("trained" if name == "ppo" else "trained_sac")
+    state = {"step": 160, "progress": {"offered": 7, "asked": 5}}
+    checkpoint = checkpoints.save(tmp_path, agent, reward, state)
+    assert checkpoint == checkpoints.latest(tmp_path)
+    other, other_reward = build(name, seed=1)
+    assert not np.allclose(
+        other.predict(OBS, deterministic=True)[0], agent.predict(OBS, deterministic=True)[0]
+    )
+    assert checkpoints.load(checkpoint, other, other_reward).items() >= state.items()
+    np.testing.assert_array_equal(
+        other.predict(OBS, deterministic=True)[0], agent.predict(OBS, deterministic=True)[0]
+    )
+    np.testing.assert_array_equal(other_reward.predict(OBS, ACTIONS), reward.predict(OBS, ACTIONS))
+    assert other.num_timesteps == agent.num_timesteps > 0
+    ours, theirs = (checkpoints.normaliser(a.get_env()) for a in (agent, other))
+    assert isinstance(ours, VecNormalize)
+    assert isinstance(theirs, VecNormalize)
+    np.testing.assert_array_equal(theirs.normalize_obs(OBS), ours.normalize_obs(OBS))
+    assert theirs.obs_rms.count == ours.obs_rms.count
+    assert not np.allclose(ours.obs_rms.mean, 0)
+
+
+def test_the_scale_of_returns_is_kept(
+    tmp_path: Path, trained: tuple[BaseAlgorithm, RewardEnsemble]
+) -> None:
+    agent, reward = trained
+    checkpoint = checkpoints.save(tmp_path, agent, reward, {"step": 1})
+    other, other_reward = build(seed=1)
+    assert isinstance(agent, PPO)
+    assert isinstance(other, PPO)
+    ours, theirs = agent.rollout_buffer.scale, other.rollout_buffer.scale
+    assert ours.rms.var != theirs.rms.var
+    checkpoints.load(checkpoint, other, other_reward)
+    assert (theirs.rms.mean, theirs.rms.var, theirs.rms.count) == (
+        ours.rms.mean, ours.rms.var, ours.rms.count,
+    )  # fmt: skip
+
+
+def test_adam_goes_on_where_it_was(
+    tmp_path: Path, trained: tuple[BaseAlgorithm, RewardEnsemble]
+) -> None:
+    agent, reward = trained
+    checkpoint = checkpoints.save(tmp_path, agent, reward, {"step": 1})
+    other, other_reward = build(seed=1)
+    checkpoints.load(checkpoint, other, other_reward)
+    ours, theirs = (a.policy.optimizer.state_dict()["state"] for a in (agent, other))  # type: ignore[union-attr]
+    assert ours.keys() == theirs.keys()
+    for index in ours:
+        torch.testing.assert_close(theirs[index]["exp_avg_sq"], ours[index]["exp_avg_sq"])
+        assert ours[index]["exp_avg_sq"].abs().sum() > 0
+
+
+def test_replay_memory_is_kept(
+    tmp_path: Path, trained_sac: tuple[BaseAlgorithm, RewardEnsemble]
+) -> None:
+    agent, reward = trained_sac
+    checkpoint = checkpoints.save(tmp_path, agent, reward, {"step": 1})
+    other, other_reward = build("sac", seed=1)
+    checkpoints.load(checkpoint, other, other_reward)
+    assert isinstance(agent, SAC)
+    assert isinstance(other, SAC)
+    ours, theirs = agent.replay_buffer, other.replay_buffer
+    assert ours is not None
+    assert theirs is not None
+    assert (theirs.pos, theirs.full) == (ours.pos, ours.full)
+    for part in ("observations", "next_observations", "actions", "dones", "timeouts"):
+        np.testing.assert_array_equal(getattr(theirs, part), getattr(ours, part))
+    assert ours.observations.any()
+
+
+def test_no_checkpoint_is_none(tmp_path: Path) -> None:
+    assert checkpoints.latest(tmp_path / "none") is None
+    assert checkpoints.latest(tmp_path) is None
+
+
+def test_only_the_newest_stay(
+    tmp_path: Path, trained: tuple[BaseAlgorithm, RewardEnsemble]
+) -> None:
+    steps = [900, 1000, 20_000, 100_000, 3_000_000]  # sorted as numbers, not as text
+    save_steps(tmp_path, trained, *steps)
+    assert [int(name) for name in names(tmp_path)] == steps[-checkpoints.KEPT :]
+    assert found_step(tmp_path) == 3_000_000
+
+
+def test_the_same_step_twice_keeps_the_later(
+    tmp_path: Path, trained: tuple[BaseAlgorithm, RewardEnsemble]
+) -> None:
+    for number in (1, 2):
+        checkpoints.save(tmp_path, *trained, {"step": 10, "number": number})
+    found = checkpoints.latest(tmp_path)
+    assert found is not None
+    assert checkpoints.load(found, *trained)["number"] == 2
+    assert len(names(tmp_path)) == 1
+
+
+FILES = ["policy.pt", "reward.safetensors", "state.json", "observations.npz", "manifest.json"]
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "missing"])
+def test_a_damaged_checkpoint_is_passed_over(
+    tmp_path: Path, trained: tuple[BaseAlgorithm, RewardEnsemble], file: str, damage: str
+) -> None:
+    save_steps(tmp_path, trained, 1, 2)
+    path = tmp_path / f"{2:012d}" / file
+    content = bytearray(path.read_bytes())
+    if damage == "missing":
+        path.unlink()
+    elif damage == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    else:
+        content[len(content) // 2] ^= 0xFF
+        path.write_bytes(content)
+    assert found_step(tmp_path) == 1
+    checkpoints.load(tmp_path / f"{1:012d}", *trained)
+
+
+def test_replay_memory_that_was_cut_short_is_noticed_and_older_ones_go_on_without(
+    tmp_path: Path, trained_sac: tuple[BaseAlgorithm, RewardEnsemble]
+) -> None:
+    save_steps(tmp_path, trained_sac, 1, 2)
+    assert not (tmp_path / f"{1:012d}" / "replay").exists(), "it is large"
+    replay = tmp_path / f"{2:012d}" / "replay" / "actions.npy"
+    replay.write_bytes(replay.read_bytes()[:-4])
+    assert found_step(tmp_path) == 1
+    other, other_reward = build("sac", seed=1)
+    checkpoints.load(tmp_path / f"{1:012d}", other, other_reward)
+    agent = trained_sac[0]
+    np.testing.assert_array_equal(
+        other.predict(OBS, deterministic=True)[0], agent.predict(OBS, deterministic=True)[0]
+    )
+
+
+def test_all_damaged_is_an_error_that_says_what_is_safe(
+    tmp_path: Path, trained: tuple[BaseAlgorithm, RewardEnsemble]
+) -> None:
+    save_steps(tmp_path, trained, 1, 2)
+    for folder in tmp_path.iterdir():
+        (folder / "policy.pt").write_bytes(b"")
+    with pytest.raises(MachineError, match=r"every checkpoint in .* store.sqlite are safe"):
+        checkpoints.latest(tmp_path)
+
+
+def test_what_a_crash_leaves_behind_is_ignored(
+    tmp_path: Path, trained: tuple[BaseAlgorithm, RewardEnsemble]
+) -> None:
+    save_steps(tmp_path, trained, 1)
+    part = tmp_path / f".{2:012d}.part"
+    part.mkdir()
+    (part / "policy.pt").write_bytes(b"half")
+    (tmp_path / "fitted.safetensors").write_bytes(b"of the background fit")
+    assert found_step(tmp_path) == 1
+    save_steps(tmp_path, trained, 2)
+    assert found_step(tmp_path) == 2
+    assert not part.exists()
+    assert (tmp_path / "fitted.safetensors").exists()
+
+
+def test_a_crash_before_the_manifest_leaves_no_checkpoint(
+    tmp_path: Path,
+    trained: tuple[BaseAlgorithm, RewardEnsemble],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    save_steps(tmp_path, trained, 1)
+
+    def killed(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoints, "_checksum", killed)
+    with pytest.raises(KeyboardInterrupt):
+        save_steps(tmp_path, trained, 2)
+    monkeypatch.undo()
+    assert found_step(tmp_path) == 1
+    save_steps(tmp_path, trained, 3)
+    assert found_step(tmp_path) == 3
+
+
+def test_a_full_disk_keeps_the_checkpoints_that_are_there(
+    tmp_path: Path,
+    trained: tuple[BaseAlgorithm, RewardEnsemble],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    save_steps(tmp_path, trained, 1, 2, 3)
+
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(RewardEnsemble, "save", full)
+    with pytest.raises(MachineError, match=r"No space left on device.*make room"):
+        save_steps(tmp_path, trained, 4)
+    assert [int(name) for name in names(tmp_path)] == [1, 2, 3]
+
+
+def test_a_checkpoint_of_another_shape_is_refused(
+    tmp_path: Path, trained: tuple[BaseAlgorithm, RewardEnsemble]
+) -> None:
+    checkpoint = checkpoints.save(tmp_path, *trained, {"step": 1})
+    with pytest.raises(MachineError, match="cannot be read"):
+        checkpoints.load(checkpoint, *build(hidden=16))
+
+
+def test_the_reward_can_be_left_out(
+    tmp_path: Path, trained: tuple[BaseAlgorithm, RewardEnsemble]
+) -> None:
+    checkpoint = checkpoints.save(tmp_path, trained[0], None, {"step": 1})
+    other, reward = build(seed=1)
+    before = reward.predict(OBS, ACTIONS)
+    checkpoints.load(checkpoint, other, reward)
+    np.testing.assert_array_equal(reward.predict(OBS, ACTIONS), before)

@@ -1,0 +1,212 @@
+"""What the README says works: its commands, its code, its numbers."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import pytest
+
+from prefrl import REWARD_NETS, STRATEGIES, plugins
+from prefrl.bench import tables
+from prefrl.cli import COMMANDS, main
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+TINY = shlex.split(
+    "--steps 2048 --labels 40 --fit sync --set labels.warmup_steps=512 --set labels.ask_every=512 "
+    "--set agent.kwargs.n_steps=64 --set agent.kwargs.n_epochs=1 --set eval_episodes=1"
+)
+
+
+def block(containing: str) -> str:
+    """The one block of Python with this in it."""
+    found = [b for b in PYTHON if containing in b]
+    assert len(found) == 1, f"{len(found)} blocks with {containing!r}"
+    return str(found[0])
+
+
+def commands() -> list[list[str]]:
+    """Every `prefrl ...` of the sh blocks and of the prose."""
+    lines = "\n".join(re.findall(r"```sh\n(.*?)```", README, re.DOTALL)).splitlines()
+    inline = re.findall(r"`(prefrl [^`]+)`", README + (ROOT / "runs/README.md").read_text())
+    split = [shlex.split(line, comments=True) for line in lines + inline]
+    return [words[1:] for words in split if words and words[0] == "prefrl"]
+
+
+def shown(*start: str) -> list[str]:
+    """The arguments of the README's first command that starts so."""
+    return next(words for words in commands() if words[: len(start)] == list(start))
+
+
+def prefrl(arguments: list[str], cwd: Path, **environ: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "prefrl", *arguments],
+        cwd=cwd,
+        env=os.environ | environ,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("arguments", commands(), ids=" ".join)
+def test_commands_exist(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+    for command in COMMANDS.values():
+        monkeypatch.setattr(command, "__call__", lambda self, console: called.append(self))
+    assert main(arguments) == 0
+    assert len(called) == 1
+    config = getattr(called[0], "config", None)
+    assert config is None or str(config) == "FILE" or (ROOT / config).exists()
+
+
+def test_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"make ((?:test-)?[a-z]+)", README))
+    assert {"train", "test"} <= targets
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_train_eval_report_resume(tmp_path: Path) -> None:
+    train = shown("train", "Pendulum-v1")
+    printed = prefrl([*train, *TINY], tmp_path)
+    assert "report: runs/pendulum-v1-seed1/report/index.html" in printed
+    page = tmp_path / "runs/pendulum-v1-seed1/report/index.html"
+    page.unlink()
+    prefrl(shown("report", "runs/pendulum-v1-seed1"), tmp_path)
+    assert page.exists()
+    assert "true return" in prefrl(shown("eval", "runs/pendulum-v1-seed1"), tmp_path)
+    resumed = prefrl([*shown("train", "--resume"), "--steps", "3072"], tmp_path)
+    assert "3,072 steps" in resumed
+
+
+def example(**small: int) -> dict[str, Any]:
+    """What the Python example leaves behind, with some of its numbers made smaller."""
+    code = block("prefrl.make_env")
+    for name, value in small.items():
+        code, found = re.subn(rf"\b{name}=[\d_]+", f"{name}={value}", code)
+        assert found == 1, name
+    names: dict[str, Any] = {}
+    exec(compile(code, "README.md", "exec"), names)
+    return names
+
+
+def test_python_example(capsys: pytest.CaptureFixture[str]) -> None:
+    names = example(steps=2048, warmup_steps=1024, n_steps=64, labels=40)
+    assert re.search(r"true return -\d+, plus or minus \d+", capsys.readouterr().out)
+    assert names["agent"].num_timesteps == 1024
+    assert names["reward"].knows_inputs
+
+
+@pytest.mark.slow
+def test_python_example_as_it_stands() -> None:
+    assert example()["true_return"] > -400  # -146 to -182 over three seeds; random is -1200
+
+
+@pytest.mark.parametrize("normalised", [False, True])
+def test_your_own_sb3_script(normalised: bool) -> None:
+    code = block('make_vec_env("CartPole-v1"').replace("steps=20_000", "steps=9_000")
+    if normalised:
+        code, found = re.subn(r"    env,  # or (.*)\n", r"    \1,\n", code)
+        assert found == 1
+        code = "from stable_baselines3.common.vec_env import VecNormalize\n" + code
+    names: dict[str, Any] = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert names["agent"].num_timesteps > 0 and names["reward"].knows_inputs
+
+
+@pytest.fixture
+def additions(tmp_path: Path) -> Path:
+    """The README's additions as an installed package would lie there."""
+    names = ("class Smooth", "def confidence", "class Linear")
+    (tmp_path / "my_package.py").write_text("\n".join(block(name) for name in names))
+    (tmp_path / "my_envs.py").write_text(block("class PointMass"))
+    (toml,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    points = tomllib.loads(toml)["project"]["entry-points"]
+    assert set(points) == {*plugins._TABLES, "prefrl.environments"}
+    info = tmp_path / "my_package-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1\n")
+    lines = [f"[{g}]\n" + "".join(f"{k} = {v}\n" for k, v in p.items()) for g, p in points.items()]
+    (info / "entry_points.txt").write_text("\n".join(lines))
+    return tmp_path
+
+
+@pytest.mark.parametrize("check", ["env", "labeler", "query_strategy", "reward_net"])
+def test_additions_keep_the_contracts(
+    check: str, additions: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(additions)
+    names: dict[str, Any] = {}
+    exec((additions / "my_package.py").read_text(), names)
+    try:
+        exec(block(f"import check_{check}\n"), names)
+    finally:
+        gym.registry.pop("my/PointMass-v0", None)
+        sys.modules.pop("my_envs", None)
+
+
+def test_an_environment_of_your_own(additions: Path) -> None:
+    (additions / "my_package-1.dist-info" / "entry_points.txt").unlink()
+    arguments = shown("train", "my/PointMass-v0")
+    prefrl([*arguments, *TINY], additions, PYTHONPATH=str(additions))
+    assert (additions / "runs/pointmass-v0-seed0/report/index.html").exists()
+
+
+def test_additions_train_from_entry_points(additions: Path) -> None:
+    chosen = ["--labeler", "smooth", "--strategy", "surest", "--set", "reward.net=linear"]
+    arguments = ["train", "my/PointMass-v0", *TINY, *chosen, "--fit", "async"]
+    prefrl(arguments, additions, PYTHONPATH=str(additions))
+    assert "surest" not in STRATEGIES and "linear" not in REWARD_NETS
+
+
+def test_results_are_the_committed_ones() -> None:
+    assert tables.with_table(README, tables.table(tables.read_results())) == README
+
+
+def test_table() -> None:
+    results = {
+        "loop": {"headline": {"cartpole_iqm": 0.987, "other": 1.0}, "command": "prefrl bench loop"},
+        "overhead": {"headline": {"sync_ratio": float("nan")}, "command": "again"},
+        "references": {"headline": {"pendulum_rl": -150.0}, "command": "no line names it"},
+    }
+    lines = tables.table(results).splitlines()
+    assert lines[-2:] == [
+        "| CartPole without early end | 0.99 | `prefrl bench loop` |",
+        "| " + tables.LINES["overhead"]["sync_ratio"][0] + " | unknown | `again` |",
+    ]
+    assert len(lines) == 6
+    assert tables.table({}) == tables.EMPTY
+
+
+def test_table_replaces_what_was_there() -> None:
+    before = f"a\n{tables.START}\nold\n{tables.END}\nb\n"
+    after = tables.with_table(before, "new")
+    assert after == f"a\n{tables.START}\nnew\n{tables.END}\nb\n"
+    for broken in ("no markers", before + tables.START, before + tables.END):
+        with pytest.raises(ValueError, match="once each"):
+            tables.with_table(broken, "new")
+
+
+def test_studies_make_the_numbers_that_the_table_names() -> None:
+    from prefrl.bench.loop import ARMS, LEAKS, LOOP_ROWS, loop_headline
+    from prefrl.bench.overhead import TASKS, headline
+
+    numbers = {"score": 0.5, "labels": 1, "offered": 2}
+    gate = {"gate_error_above": 0.2, "gate_error_below": 0.1}
+    rows = [{"task": t, "arm": a, "seed": 0, **numbers, **gate} for t, a in LOOP_ROWS]
+    pairs = [{"task": t, "fit": f, "ratio": 1.0} for t in TASKS for f in ("async", "sync")]
+    assert set(ARMS) | set(LEAKS) >= {a for _, a in LOOP_ROWS}
+    assert set(loop_headline(rows)) >= set(tables.LINES["loop"])
+    assert set(headline(pairs)) >= set(tables.LINES["overhead"])
