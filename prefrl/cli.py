@@ -216,7 +216,8 @@ def main(args: Sequence[str] | None = None) -> int:
     except (PrefrlError, OSError) as error:
         if command.debug:
             raise
-        message = "\n".join([f"prefrl: {error}", *getattr(error, "__notes__", [])])
+        remedy = "" if isinstance(error, PrefrlError) else ": make room or mend permissions there"
+        message = "\n".join([f"prefrl: {error}{remedy}", *getattr(error, "__notes__", [])])
         Console(stderr=True).print(message, soft_wrap=True, markup=False, highlight=False)
         return 1 if isinstance(error, MachineError | OSError) else 2
     return 0

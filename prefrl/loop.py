@@ -101,7 +101,7 @@ class PreferenceLoop:
         if left > 0:
             callback = _BetweenRollouts(self)
             self.agent.learn(left, callback=callback, reset_num_timesteps=False)
-        self.between_rollouts(last=True)
+            self.between_rollouts(last=True)
 
     def first_batch(self) -> None:
         """Ask about a random policy's segments, uniformly and ungated, and fit."""

@@ -1,16 +1,27 @@
-"""What a person sees while a run trains: a live table on a terminal, plain lines when piped."""
+"""What a person sees while a run trains: a live bar on a terminal, plain lines when piped."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.text import Text
 
 _PLAIN_SECONDS = 10.0
+
+
+class _Bar(Progress):
+    """A bar, and under it what the last pass measured."""
+
+    below = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        yield Text(self.below)
 
 
 class TrainingProgress:
@@ -27,13 +38,13 @@ class TrainingProgress:
         self._true_return = math.nan
         self._started: tuple[float, float] | None = None
         columns = (
-            TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=None),
-            TextColumn("{task.fields[text]}"),
-            TimeRemainingColumn(),
+            TextColumn("{task.completed:,.0f} of {task.total:,} steps"),
+            TextColumn("{task.fields[left]}"),
         )
-        self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
-        self._task = self._bar.add_task("training", total=total_steps, text="random policy")
+        self._bar = _Bar(*columns, console=console, disable=not console.is_terminal)
+        self._bar.below = "a random policy first"
+        self._task = self._bar.add_task("training", total=total_steps, left="")
 
     def __enter__(self) -> TrainingProgress:
         self._bar.start()
@@ -53,24 +64,25 @@ class TrainingProgress:
         self._started = self._started or (time.monotonic(), step)
         self._true_return = row.get("true_return", self._true_return)
         text = describe(row, self._true_return)
-        self._bar.update(self._task, completed=step, text=text)
         now = time.monotonic()
+        left = self._time_left(now, step)
+        self._bar.below = text
+        self._bar.update(self._task, completed=step, left=left)
         done = step >= self._total
         if not self._console.is_terminal and (now >= self._next_line or done):
             self._next_line = now + _PLAIN_SECONDS
-            left = self._seconds_left(now, step)
             self._console.print(f"{step:>9,} steps | {text} | {left}", soft_wrap=True)
 
     def on_wait(self, missing: int) -> None:
         """Say what training waits for."""
         text = f"waiting for {missing} first answers"
-        self._bar.update(self._task, text=text)
+        self._bar.below = text
         now = time.monotonic()
         if not self._console.is_terminal and now >= self._next_line:
             self._next_line = now + _PLAIN_SECONDS
             self._console.print(text)
 
-    def _seconds_left(self, now: float, step: float) -> str:
+    def _time_left(self, now: float, step: float) -> str:
         started, first = self._started or (now, step)
         if step >= self._total or step <= first:
             return "done" if step >= self._total else "..."

@@ -157,7 +157,16 @@ def versions() -> Mapping[str, str]:
 def commit() -> str:
     """The commit of the source tree that runs, "-dirty" when it was changed; or ""."""
     here = Path(__file__).resolve().parent
-    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
+    command = [
+        "git",
+        "--no-optional-locks",
+        "-C",
+        str(here),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=12",
+    ]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

@@ -103,7 +103,7 @@ def example(**small: int) -> dict[str, Any]:
 
 
 def test_python_example(capsys: pytest.CaptureFixture[str]) -> None:
-    names = example(steps=2048, warmup_steps=1024, n_steps=64, labels=40)
+    names = example(steps=9216, n_steps=64, labels=40)
     assert re.search(r"true return -\d+, plus or minus \d+", capsys.readouterr().out)
     assert names["agent"].num_timesteps == 1024
     assert names["reward"].knows_inputs

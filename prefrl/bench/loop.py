@@ -35,12 +35,8 @@ from prefrl.types import Array, PrefrlError
 
 SEEDS = (0, 1, 2)
 REFERENCE_TASKS = (
-    "half_cheetah",
-    "hopper",
-    "walker2d",
-    "pendulum",
-    "cart_pole",
-    "mountain_car_continuous",
+    *("half_cheetah", "hopper", "pendulum", "cart_pole"),
+    *("walker2d", "mountain_car_continuous"),
 )
 
 ARMS: dict[str, dict[str, Any]] = {
@@ -53,18 +49,19 @@ ARMS: dict[str, dict[str, Any]] = {
 
 LOOP_ROWS: tuple[tuple[str, str], ...] = (
     ("half_cheetah", "default"),
-    ("half_cheetah", "200 labels"),
     ("half_cheetah", "no gate"),
+    ("half_cheetah", "200 labels"),
     ("half_cheetah", "shuffled"),
-    ("hopper", "default"),
-    ("walker2d", "default"),
     ("pendulum", "default"),
     ("cart_pole", "default"),
+    ("hopper", "default"),
+    *(
+        (task, leak)
+        for task in ("half_cheetah", "pendulum", "cart_pole", "hopper")
+        for leak in LEAKS
+    ),
+    ("walker2d", "default"),
     ("mountain_car_continuous", "default"),
-    *(("half_cheetah", leak) for leak in LEAKS),
-    *(("hopper", leak) for leak in LEAKS),
-    *(("pendulum", leak) for leak in LEAKS),
-    *(("cart_pole", leak) for leak in LEAKS),
 )
 
 # Answers that have nothing to do with the clips: each is the truth or its opposite, at random.
@@ -157,19 +154,30 @@ def loop_headline(rows: Sequence[Row]) -> Mapping[str, float]:
         ("mountain_car_continuous", "default"): "mountaincar_iqm",
     }
     for (task, arm), name in names.items():
-        found[name] = iqm([r["score"] for r in _of(rows, task, arm)])
-    for leak in LEAKS:
-        scores = [r["score"] for r in rows if r["arm"] == leak]
-        found[
-            f"leak_{leak}_iqm".replace("+", "_plus_").replace("constant-1", "constant_minus_1")
-        ] = iqm(scores)
+        if scores := [r["score"] for r in _of(rows, task, arm)]:
+            found[name] = iqm(scores)
+    for leak, name in zip(
+        LEAKS, ("constant_plus_1", "constant_minus_1", "random_network"), strict=True
+    ):
+        if scores := [r["score"] for r in rows if r["arm"] == leak]:
+            found[f"leak_{name}_iqm"] = iqm(scores)
+    return found | _gate_headline(rows, found)
+
+
+def _gate_headline(rows: Sequence[Row], found: Mapping[str, float]) -> dict[str, float]:
+    """What the gate spared, what it cost, and whether it asked about the right pairs."""
     gated = _of(rows, "half_cheetah", "default")
-    found["gate_labels_share"] = float(np.mean([r["labels"] / r["offered"] for r in gated]))
-    found["gate_score_loss"] = found["halfcheetah_700_ungated_iqm"] - found["halfcheetah_700_iqm"]
+    if not gated or "halfcheetah_700_ungated_iqm" not in found:
+        return {}
+    worth = {
+        "gate_labels_share": float(np.mean([r["labels"] / r["offered"] for r in gated])),
+        "gate_score_loss": found["halfcheetah_700_ungated_iqm"] - found["halfcheetah_700_iqm"],
+    }
     for side in ("above", "below"):
         errors = [r[f"gate_error_{side}"] for r in gated if r[f"gate_error_{side}"] is not None]
-        found[f"gate_error_{side}"] = float(np.mean(errors)) if errors else float("nan")
-    return found
+        if errors:
+            worth[f"gate_error_{side}"] = float(np.mean(errors))
+    return worth
 
 
 def reference_headline(rows: Sequence[Row]) -> Mapping[str, float]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -16,7 +18,9 @@ from typing import Any
 from rich.console import Console
 
 from prefrl.config import PRESETS
-from prefrl.rundir import commit, versions
+from prefrl.process import end_with_parent
+from prefrl.rundir import commit, read_json, versions
+from prefrl.types import PrefrlError
 
 BENCHMARKS = PRESETS.parent / "benchmarks"
 
@@ -50,27 +54,23 @@ class Study:
         folder = BENCHMARKS / self.name / "quick" if quick else BENCHMARKS / self.name
         work = folder / "work"
         work.mkdir(parents=True, exist_ok=True)
-        rows = self._known(work)
-        missing = [s for s in self.specs(quick) if not any(_matches(r, s) for r in rows)]
+        specs = self.specs(quick)
+        rows = [row for row in _known(folder) if any(_matches(row, s) for s in specs)]
+        missing = [s for s in specs if not any(_matches(row, s) for row in rows)]
         console.print(f"{self.name}: {len(rows)} rows done, {len(missing)} to go", highlight=False)
-        for row in _run_all(self.measure, missing, work, jobs):
-            rows.append(row)
-            with (work / "rows.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
-            console.print(_line(row, self.columns), soft_wrap=True, highlight=False)
-        wanted = [next(r for r in rows if _matches(r, s)) for s in self.specs(quick)]
-        self._write(folder, wanted, f"prefrl bench {self.name}" + " --quick" * quick)
-        for name, value in self.headline(wanted).items():
+        with _alone(work):
+            for row in _run_all(self.measure, missing, work, jobs):
+                rows.append(row)
+                rows.sort(key=lambda r: next(i for i, s in enumerate(specs) if _matches(r, s)))
+                self._write(
+                    folder, rows, len(specs), f"prefrl bench {self.name}{' --quick' * quick}"
+                )
+                console.print(_line(row, self.columns), soft_wrap=True, highlight=False)
+        for name, value in self.headline(rows).items():
             console.print(f"{name} = {value:.3f}", highlight=False)
         console.print(f"written: {folder / 'result.json'}", soft_wrap=True, highlight=False)
 
-    def _known(self, work: Path) -> list[Row]:
-        path = work / "rows.jsonl"
-        if not path.exists():
-            return []
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-    def _write(self, folder: Path, rows: Sequence[Row], command: str) -> None:
+    def _write(self, folder: Path, rows: Sequence[Row], wanted: int, command: str) -> None:
         result = {
             "study": self.name,
             "command": command,
@@ -78,6 +78,7 @@ class Study:
             "date": time.strftime("%Y-%m-%d"),
             "machine": {"cores": os.cpu_count(), "processor": _processor()},
             "versions": {k: v for k, v in versions().items() if k not in ("commit", "platform")},
+            "rows_missing": wanted - len(rows),
             "rows": rows,
             "headline": dict(self.headline(rows)),
         }
@@ -92,17 +93,38 @@ class Study:
         return "\n".join(lines) + "\n"
 
 
+def _known(folder: Path) -> list[Row]:
+    """The rows that an earlier call measured: a study goes on where it stopped."""
+    rows: list[Row] = read_json(folder / "result.json").get("rows", [])
+    return rows
+
+
+@contextmanager
+def _alone(work: Path) -> Iterator[None]:
+    """Keep a second call of the same study out."""
+    with (work / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PrefrlError(f"{work} is in use: this study is running already") from None
+        yield
+
+
 def _run_all(
     measure: Callable[[Row, Path], Row], specs: Sequence[Row], work: Path, jobs: int
 ) -> Any:
     """Rows as they are done; one process each, so that none inherits another's state."""
     if not specs:
         return
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), max_tasks_per_child=1)
-    with pool:
+    pool = ProcessPoolExecutor(
+        jobs, mp_context=get_context("spawn"), initializer=end_with_parent, max_tasks_per_child=1
+    )
+    try:
         futures = [pool.submit(measure, spec, work) for spec in specs]
         for future in as_completed(futures):
             yield future.result() | {"commit": commit()}
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _matches(row: Row, spec: Row) -> bool:
