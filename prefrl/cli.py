@@ -196,16 +196,16 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 120)
     argv = list(sys.argv[1:] if args is None else args)
-    command = tyro.extras.subcommand_cli_from_dict(
-        COMMANDS,
-        args=argv or ["--help"],
-        prog="prefrl",
-        description="Agents that learn what you like.",
-        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone),
-    )
     try:
+        command = tyro.extras.subcommand_cli_from_dict(
+            COMMANDS,
+            args=argv or ["--help"],
+            prog="prefrl",
+            description="Agents that learn what you like.",
+            config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone),
+        )
         command(console)
     except KeyboardInterrupt as stop:
         console.print(str(stop) or "stopped", soft_wrap=True, markup=False, highlight=False)
@@ -214,7 +214,7 @@ def main(args: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (PrefrlError, OSError) as error:
-        if command.debug:
+        if "--debug" in argv:
             raise
         remedy = "" if isinstance(error, PrefrlError) else ": make room or mend permissions there"
         message = "\n".join([f"prefrl: {error}{remedy}", *getattr(error, "__notes__", [])])

@@ -115,9 +115,8 @@ def list_envs(console: Console) -> None:
 
     table = Table(box=None, header_style="bold")
     for name in ("environment", "steps", "labels", "segment", "agent", "preset"):
-        table.add_column(
-            name, justify="right" if name in ("steps", "labels", "segment") else "left"
-        )
+        number = name in ("steps", "labels", "segment")
+        table.add_column(name, justify="right" if number else "left", no_wrap=name != "preset")
     for env_id, path in presets().items():
         config = load(path)
         table.add_row(
@@ -133,6 +132,7 @@ def list_envs(console: Console) -> None:
         "Any other Gymnasium environment with Box or Discrete spaces trains too, with general "
         "settings: prefrl train ENV (--env-module for one of your own).",
         highlight=False,
+        soft_wrap=not console.is_terminal,
     )
 
 

@@ -155,13 +155,14 @@ class PreferenceLoop:
         progress.offered += wanted
         candidates, pairs = self._candidates(wanted * s.oversample)
         spread = disagreement(candidates.returns)
-        chosen = select(candidates, s.strategy, wanted, s.ask_above, self.rng)
+        gate = s.ask_above if self.reward.informed else 0.0
+        chosen = select(candidates, s.strategy, wanted, gate, self.rng)
         self._post(pairs[chosen], spread[chosen])
         self._asked_features.extend(candidates.features[chosen])
         low, median, high = np.quantile(spread, [0.1, 0.5, 0.9])
         return {
             "candidates": len(pairs),
-            "gate_share": float((spread >= s.ask_above).mean()),
+            "gate_share": float((spread >= gate).mean()),
             "disagreement_p10": float(low),
             "disagreement_p50": float(median),
             "disagreement_p90": float(high),

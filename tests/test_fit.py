@@ -18,6 +18,7 @@ from prefrl.reward.fit import (
     OVERFIT_LOW,
     FitSettings,
     _adapt_l2,
+    beats_chance,
     fit,
     fit_temperature,
 )
@@ -338,3 +339,21 @@ def test_the_inline_fitter_reads_the_store(ensemble_of: Ensembles, tmp_path: Pat
         assert metrics is not None
         assert metrics["comparisons"] == 20, "an older one moves up"
         fitter.close()
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "n", "known"),
+    [
+        (0.9, 40, True),
+        (0.5, 1000, False),
+        (0.43, 40, False),
+        (0.6, 20, False),  # 12 of 20 heads: one coin in four does as well
+        (0.75, 20, True),  # 15 of 20: one in fifty
+        (1.0, 4, False),  # 4 of 4: one in sixteen
+        (float("nan"), 0, False),
+    ],
+)
+def test_an_ensemble_is_informed_only_when_guessing_is_ruled_out(
+    accuracy: float, n: int, known: bool
+) -> None:
+    assert beats_chance(accuracy, n) is known

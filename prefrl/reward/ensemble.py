@@ -39,6 +39,7 @@ class RewardEnsemble(nn.Module):
     reward_mean: Tensor
     reward_std: Tensor
     temperature: Tensor
+    informed: Tensor
     l2: Tensor
 
     def __init__(
@@ -67,6 +68,9 @@ class RewardEnsemble(nn.Module):
         self.register_buffer("reward_mean", torch.zeros(n_members, 1))
         self.register_buffer("reward_std", torch.ones(n_members, 1))
         self.register_buffer("temperature", torch.ones(()))
+        # Whether it predicts held-out answers better than chance: before that, members that
+        # agree agree on nothing, and the gate has to stay open.
+        self.register_buffer("informed", torch.zeros((), dtype=torch.bool))
         self.register_buffer("l2", torch.full((n_members,), 1e-4))
 
     def encode(self, obs: Array, actions: Array) -> Tensor:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.random import Generator
 from scipy.optimize import minimize_scalar
+from scipy.stats import binomtest
 from torch import Tensor
 
 from prefrl.reward.dataset import ComparisonData
@@ -167,6 +168,16 @@ def fit_temperature(differences: Tensor, p_left: Tensor) -> float:
     return math.exp(float(found.x))
 
 
+def beats_chance(accuracy: float, n: int) -> bool:
+    """Whether so many held-out answers rule out guessing (one-sided binomial test, 5 %).
+
+    Args:
+      accuracy: share predicted rightly; NaN where n is 0.
+      n: held-out answers that decide for one side.
+    """
+    return n > 0 and float(binomtest(round(accuracy * n), n, alternative="greater").pvalue) < 0.05
+
+
 def _summary(
     ensemble: RewardEnsemble, data: ComparisonData, heldout: Tensor, epochs: int
 ) -> FitMetrics:
@@ -178,9 +189,11 @@ def _summary(
     loss = bradley_terry_loss(differences / tau, torch.zeros(()), data.p_left)
     decided = heldout & (data.p_left != 0.5)
     right = (differences > 0) == (targets > 0.5)
+    accuracy = float(right[decided].float().mean()) if decided.any() else math.nan
+    ensemble.informed.fill_(beats_chance(accuracy, int(decided.any(0).sum())))
     return FitMetrics(
         comparisons=len(data),
-        heldout_accuracy=float(right[decided].float().mean()) if decided.any() else math.nan,
+        heldout_accuracy=accuracy,
         heldout_nll=float(_mean_where(loss, heldout).nanmean()),
         train_nll=float(_mean_where(loss, ~heldout).nanmean()),
         temperature=tau,
