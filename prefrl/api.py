@@ -14,6 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from prefrl.config import LabelConfig, RunConfig, choose, validate
 from prefrl.labelers import LABELERS, Labeler
 from prefrl.loop import PreferenceLoop
+from prefrl.process import set_up_process
 from prefrl.recorder import Recorder
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.reward.fit import FitSettings
@@ -35,6 +36,7 @@ def learn(
     asking: LabelConfig | None = None,
     fit: FitSettings | None = None,
     store: str | Path | None = None,
+    threads: int = 1,
     on_pass: Callable[[Mapping[str, float]], None] = lambda row: None,
 ) -> None:
     """Train an SB3 agent on what a labeler likes; agent and reward are changed in place.
@@ -49,13 +51,16 @@ def learn(
       asking: when to ask, and what; its labeler and budget give way to the ones here.
       fit: how the reward is fitted, in this process, between rollouts.
       store: file or database URL that keeps the answers; a temporary one by default.
+      threads: torch threads of this process from now on; small networks are several times
+        slower on more than one.
       on_pass: told of every pass of the loop, with what it measured.
     Raises:
       PrefrlError: an unknown name, numbers that cannot be used, or an agent without a Recorder.
     """
+    set_up_process(threads)
     recorder = find_recorder(agent.get_env())
     asking = replace(asking or LabelConfig(), budget=labels)
-    validate(RunConfig(labels=asking, steps=steps, seed=seed))
+    validate(RunConfig(labels=asking, steps=steps, seed=seed, threads=threads))
     if isinstance(labeler, str):
         build: Callable[[Generator], Labeler] = choose(LABELERS, labeler, "labeler")
         labeler = build(default_rng([seed, 2]))

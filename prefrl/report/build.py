@@ -94,7 +94,7 @@ def _lead(data: RunData) -> str:
 
 def _headline(data: RunData) -> list[tuple[str, str, str, str]]:
     rows, evaluation = data.rows, data.evaluation
-    unknown, evaluate = html.NONE, data.fill_in
+    unknown, evaluate = html.NONE, data.fill_in("--baseline")
     score = number(evaluation, "normalised_score")
     figures = [
         (
@@ -159,7 +159,7 @@ def _headline(data: RunData) -> list[tuple[str, str, str, str]]:
 
 
 def _learning(data: RunData) -> list[str]:
-    audit = f"The leak audit is missing: {data.fill_in}."
+    audit = f"The leak audit is missing: {data.fill_in('--leak-audit')}."
     source = data.evaluation.get("reference")
     source = f" References: {source}." if source else ""
     return [
@@ -177,7 +177,7 @@ def _learning(data: RunData) -> list[str]:
             "The same agent trained on a constant or a random network as its reward shows what "
             "the environment gives away by itself: only what the blue bar reaches beyond the "
             f"orange ones was learned from preferences.{source}",
-            f"No normalised score yet: {data.fill_in}.",
+            f"No normalised score yet: {data.fill_in('--baseline')}.",
         ),
     ]
 
@@ -187,7 +187,7 @@ def _questions(data: RunData) -> list[str]:
         html.card(
             "Labels against the schedule",
             plots.labels(data.rows),
-            "Where the blue line stays under the grey area, the gate found nobody worth asking, "
+            "Where the blue line stays under the grey area, the gate found nothing worth asking, "
             "or the labeler had not answered yet.",
             "No answers yet: `prefrl train` adds a line at each pass of the loop.",
         ),
@@ -202,7 +202,7 @@ def _questions(data: RunData) -> list[str]:
 
 
 def _reward(data: RunData) -> list[str]:
-    evaluation, missing = data.evaluation, data.fill_in
+    evaluation, missing = data.evaluation, data.fill_in()
     return [
         html.card(
             "Accuracy, loss and temperature of the fits",

@@ -26,10 +26,10 @@ class RunData:
     evaluation: dict[str, Any]
     versions: dict[str, Any]
 
-    @property
-    def fill_in(self) -> str:
+    def fill_in(self, flag: str = "") -> str:
         """What to type for the parts that need an evaluation."""
-        return f"run `prefrl eval {shlex.quote(str(self.path))}` to fill this in"
+        command = " ".join(filter(None, ["prefrl eval", shlex.quote(str(self.path)), flag]))
+        return f"run `{command}` to fill this in"
 
 
 def read_run(run: Path) -> RunData:

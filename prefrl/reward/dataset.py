@@ -62,13 +62,13 @@ class ComparisonData:
 
     @property
     def reference(self) -> Tensor:
-        """Segments of the first comparisons, (R, 2, T, D): what rewards are normalised on.
+        """Segments of the earliest queries, (R, 2, T, D): what rewards are normalised on.
 
         It stays the same from fit to fit. On a batch that follows the agent, the reward's
         offset would move with every fit, and the agent's value estimates with it.
         """
-        rows = list(self._rows.values())[:REFERENCE_PAIRS]
-        return torch.stack([inputs for inputs, _ in rows])
+        earliest = sorted(self._rows)[:REFERENCE_PAIRS]  # a revised answer keeps its place
+        return torch.stack([self._rows[query][0] for query in earliest])
 
     @property
     def p_left(self) -> Tensor:
