@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +14,7 @@ from rich.console import Console
 from tyro.conf import Positional, arg
 
 from prefrl import commands
-from prefrl.config import RunConfig, from_mapping, load, parse_override, presets
+from prefrl.config import AgentConfig, RunConfig, from_mapping, load, parse_override, presets
 from prefrl.rundir import RunDir, new_run_path
 from prefrl.types import MachineError, PrefrlError
 
@@ -88,15 +88,20 @@ class Train:
         commands.train(config, run, console)
 
     def _new_config(self) -> RunConfig:
+        base = self._base()
+        if self.agent not in (None, base.agent.name):
+            base = replace(base, agent=AgentConfig())  # a preset's settings are its own agent's
+        return from_mapping(self._overrides(), base)
+
+    def _base(self) -> RunConfig:
         if self.config:
-            return from_mapping(self._overrides(), load(self.config))
+            return load(self.config)
         if not self.env:
             raise PrefrlError(
                 "nothing to train: name an ENV (`prefrl envs`), a --config or a --resume RUN"
             )
         path = presets().get(self.env.removeprefix("envs:"))
-        base = load(path) if path else from_mapping(_general(self.env))
-        return from_mapping(self._overrides(), base)
+        return load(path) if path else from_mapping(_general(self.env))
 
     def _overrides(self) -> dict[str, Any]:
         given = {
@@ -115,8 +120,6 @@ class Train:
         for (section, key), value in given.items():
             if value is not None:
                 tables.setdefault(section, {})[key] = value
-        if self.agent is not None:
-            tables["agent"]["kwargs"] = {}  # a preset's belong to the preset's agent
         for name in ("steps", "seed"):
             if (value := getattr(self, name)) is not None:
                 tables[name] = value
@@ -173,7 +176,7 @@ class Bench:
     """Run a committed study again."""
 
     name: Annotated[Positional[str], arg(metavar="NAME")]
-    """overhead, references, loop or gate."""
+    """references, loop or overhead."""
     quick: bool = False
     """The same code in minutes, written beside the committed result and never over it."""
     jobs: int = 1
