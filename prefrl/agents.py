@@ -10,6 +10,7 @@ import torch
 from sb3_contrib import TRPO
 from stable_baselines3 import A2C, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
@@ -73,9 +74,13 @@ class AgentSpec:
         kwargs = {"device": "cpu"} | _resolved(self.kwargs) | dict(extra)
         name = self.agent_class.__name__
         try:
-            return self.agent_class("MlpPolicy", venv, seed=seed, **kwargs)
+            agent = self.agent_class("MlpPolicy", venv, seed=seed, **kwargs)
         except (TypeError, AssertionError, ValueError) as error:
             raise PrefrlError(f"{name} cannot be built with agent.kwargs: {error}") from error
+        agent.set_logger(
+            Logger(folder=None, output_formats=[])
+        )  # SB3's own leaves a folder in /tmp
+        return agent
 
 
 def agent_spec(name: str, kwargs: Mapping[str, Any]) -> AgentSpec:

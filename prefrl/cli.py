@@ -74,18 +74,19 @@ class Train:
                 raise PrefrlError(
                     f"--resume {self.resume} knows its environment: leave out ENV and --config"
                 )
-            run = RunDir.open(self.resume)
-            run.lock()
-            config = from_mapping(self._overrides(), run.config())
-            _must_match(run.config(), config)
-            _check_before(config)
-            run.write_config(config)
+            with RunDir.open(self.resume) as run:
+                run.lock()
+                config = from_mapping(self._overrides(), run.config())
+                _must_match(run.config(), config)
+                _check_before(config)
+                run.write_config(config)
+                commands.train(config, run, console)
         else:
             config = self._new_config()
             path = self.run or new_run_path(Path("runs"), config.env.id, config.seed)
             _check_before(config)
-            run = RunDir.create(path, config)
-        commands.train(config, run, console)
+            with RunDir.create(path, config) as run:
+                commands.train(config, run, console)
 
     def _new_config(self) -> RunConfig:
         base = self._base()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,9 +19,9 @@ from prefrl import checkpoints
 from prefrl.agents import AgentSpec, agent_spec
 from prefrl.config import EnvConfig, LabelConfig, RunConfig, choose, first_batch
 from prefrl.environments import import_module, make_env, max_episode_steps
+from prefrl.keeper import Keeper
 from prefrl.labelers import LABELERS
 from prefrl.loop import LoopSettings, PreferenceLoop, Progress
-from prefrl.metrics import append_metrics
 from prefrl.plugins import load_plugins
 from prefrl.process import set_up_process
 from prefrl.queries import STRATEGIES
@@ -56,43 +57,45 @@ def train(
     set_random_seed(config.seed)
     check_names(config)
     env = build_env(config.env, config.seed, ring_steps(config))
-    reward = build_reward(config, env.observation_space, env.action_space)
-    agent = build_agent(config, env, reward)
-    with ComparisonStore(run.store_path) as store:
+    with closing(env), ComparisonStore(run.store_path) as store:
+        reward = build_reward(config, env.observation_space, env.action_space)
+        agent = build_agent(config, env, reward)
         checkpoint = checkpoints.latest(run.checkpoints)
         state = checkpoints.load(checkpoint, agent, reward) if checkpoint else {}
-        env.steps_taken = int(state.get("step", 0))
-        fitter = build_fitter(config, run, reward, store, env)
-        loop = PreferenceLoop(
-            recorder=env,
-            agent=agent,
-            reward=reward,
-            fitter=fitter,
-            labeler=LABELERS[config.labels.labeler](default_rng([config.seed, 2, env.steps_taken])),
-            store=store,
-            settings=loop_settings(config.labels, config.steps),
-            rng=default_rng([config.seed, 3, env.steps_taken]),
-            progress=Progress(**state.get("progress", {})),
-            on_wait=on_wait,
-        )
-        keeper = _Keeper(config, run, loop, on_pass)
-        loop.on_pass = keeper.on_pass
-        try:
-            loop.run()
-            keeper.checkpoint()
-        except (KeyboardInterrupt, PrefrlError, ValueError) as error:
-            if not _is_finite(agent):
-                raise PrefrlError(
-                    f"the agent's weights are no longer finite after {env.steps_taken} steps: "
-                    "start a new run with a lower agent.kwargs.learning_rate"
-                ) from error
-            if not isinstance(error, MachineError | ValueError):  # a full disk takes none either
-                keeper.checkpoint()
-            raise
-        finally:
-            fitter.close()
-            env.close()
+        env.steps_taken = step = int(state.get("step", 0))
+        with closing(build_fitter(config, run, reward, store, env)) as fitter:
+            loop = PreferenceLoop(
+                recorder=env,
+                agent=agent,
+                reward=reward,
+                fitter=fitter,
+                labeler=LABELERS[config.labels.labeler](default_rng([config.seed, 2, step])),
+                store=store,
+                settings=loop_settings(config.labels, config.steps),
+                rng=default_rng([config.seed, 3, step]),
+                progress=Progress(**state.get("progress", {})),
+                on_wait=on_wait,
+            )
+            with closing(Keeper(run, loop, config.checkpoint_every, on_pass)) as keeper:
+                loop.on_pass = keeper.on_pass
+                _run(loop, keeper)
     return agent, reward
+
+
+def _run(loop: PreferenceLoop, keeper: Keeper) -> None:
+    """The loop, and a checkpoint at its end unless the end is the machine's fault."""
+    try:
+        loop.run()
+        keeper.checkpoint()
+    except (KeyboardInterrupt, PrefrlError, ValueError) as error:
+        if not _is_finite(loop.agent):
+            raise PrefrlError(
+                f"the agent's weights are no longer finite after {loop.recorder.steps_taken} "
+                "steps: start a new run with a lower agent.kwargs.learning_rate"
+            ) from error
+        if not isinstance(error, MachineError | ValueError):  # a full disk takes none either
+            keeper.checkpoint()
+        raise
 
 
 def _is_finite(agent: BaseAlgorithm) -> bool:
@@ -116,36 +119,6 @@ def load_trained(config: RunConfig, run: RunDir) -> tuple[BaseAlgorithm, RewardE
     checkpoints.load(checkpoint, agent, reward)
     env.close()
     return agent, reward
-
-
-class _Keeper:
-    """Writes down what the loop reports, and checkpoints when one is due."""
-
-    def __init__(
-        self, config: RunConfig, run: RunDir, loop: PreferenceLoop, on_pass: OnPass
-    ) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        self._every, self._run, self._loop, self._tell = config.checkpoint_every, run, loop, on_pass
-        self._saved_at = loop.recorder.steps_taken
-        self._board = SummaryWriter(str(run.tensorboard), purge_step=self._saved_at)
-
-    def on_pass(self, row: Mapping[str, float]) -> None:
-        append_metrics(self._run.metrics_path, dict(row))
-        for name, value in row.items():
-            self._board.add_scalar(f"prefrl/{name}", value, int(row["step"]))
-        self._tell(row)
-        if row["step"] - self._saved_at >= self._every:
-            self.checkpoint()
-
-    def checkpoint(self) -> None:
-        loop = self._loop
-        if not loop.reward.knows_inputs:
-            return  # before the first fit the store alone is enough to start again
-        self._saved_at = loop.recorder.steps_taken
-        state = {"step": self._saved_at, "progress": asdict(loop.progress)}
-        checkpoints.save(self._run.checkpoints, loop.agent, loop.reward, state)
-        self._board.flush()
 
 
 def check(config: RunConfig) -> None:

@@ -123,10 +123,17 @@ class RunDir:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            self.unlock()
             raise PrefrlError(
                 f"{self.path} is in use by another `prefrl train`: wait for it or stop it, or "
                 "name another folder with --run"
             ) from None
+
+    def __enter__(self) -> RunDir:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.unlock()
 
     def unlock(self) -> None:
         if self._lock:

@@ -1,0 +1,400 @@
+"""The command line as a user meets it: mistakes, interruptions, pipes."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prefrl import checkpoints, commands
+from prefrl.cli import COMMANDS
+from prefrl.metrics import read_metrics
+from prefrl.rundir import RunDir
+from prefrl.store import ComparisonStore
+from prefrl.types import Comparison, PrefrlError
+
+Prefrl = Callable[..., Any]
+TINY = shlex.split(
+    "--steps 2000 --labels 20 --n-envs 2 --fit sync --set labels.warmup_steps=512 "
+    "--set labels.ask_every=512 --set agent.kwargs.n_steps=128 --set agent.kwargs.n_epochs=1 "
+    "--set eval_episodes=1"
+)
+ODD = ["--env-module", "odd_envs"]
+
+
+@pytest.fixture
+def trains_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves out what `prefrl train` does at the end, which takes longer than such a run."""
+    monkeypatch.setattr(commands, "evaluate", lambda *_: {})
+    monkeypatch.setattr(commands, "report", lambda *_: Path())
+
+
+@pytest.fixture
+def trained(prefrl: Prefrl, trains_only: None) -> Path:
+    """The folder of a run that has taken all its steps and has three checkpoints."""
+    run = "done", "--set", "checkpoint_every=512"
+    assert prefrl("train", "prefrl/CartPole-v0", *TINY, "--run", *run).status == 0
+    return Path("done")
+
+
+def answers(run: Path) -> list[Comparison]:
+    with ComparisonStore(run / "store.sqlite") as store:
+        return store.comparisons()
+
+
+def steps_of(run: Path) -> list[int]:
+    return [row["step"] for row in read_metrics(run / "metrics.jsonl")]
+
+
+# ---- what is refused before anything is made
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["Pendulm-v1"], "unknown environment 'Pendulm-v1': did you mean 'Pendulum-v1'?"),
+        (["prefrl/Cartpole-v0"], "did you mean 'prefrl/CartPole-v0'?"),
+        (["Pendulum-v1", "--labeler", "orcale"], "labeler 'orcale': did you mean 'oracle'?"),
+        (["Pendulum-v1", "--strategy", "entropi"], "strategy 'entropi': did you mean 'entropy'?"),
+        (["Pendulum-v1", "--schedule", "constnat"], "'constnat': did you mean 'constant'?"),
+        (["Pendulum-v1", "--agent", "pppo"], "unknown agent 'pppo': did you mean 'ppo'?"),
+        (["Pendulum-v1", "--set", "reward.net=mpl"], "reward net 'mpl': did you mean 'mlp'?"),
+        (["Pendulum-v1", "--set", "reward.membres=5"], "'reward.membres': did you mean 'members'?"),
+        (["Pendulum-v1", "--set", "rewards.net=mlp"], "'rewards': did you mean 'reward'?"),
+        (["Pendulum-v1", "--set", "reward.members=many"], "reward.members = 'many': int is wanted"),
+        (["Pendulum-v1", "--set", "reward.members"], "write it as section.key=value"),
+        (["Pendulum-v1", "--set", "agent.kwargs.nsteps=5"], "unexpected keyword argument 'nsteps'"),
+        (["Pendulum-v1", "--set", "env.kwargs.wrong=1"], "does not take env.kwargs"),
+        (["Pendulum-v1", "--env-module", "nothere"], "cannot import 'nothere'"),
+        (["Pendulum-v1", "--config", "nothere.toml"], "no configuration file nothere.toml"),
+        (["--resume", "nothere"], "nothere holds no run"),
+        (["--resume", "."], "holds no run (no config.toml)"),
+        ([], "nothing to train: name an ENV"),
+        (["CartPole-v1", "--agent", "sac"], "SAC cannot be built"),
+        (["Pendulum-v1", "--labels", "3"], "a budget of 3 labels is below the first batch"),
+        (
+            ["Pendulum-v1", "--steps", "4000"],
+            "steps = 4000 leave nothing after",
+        ),
+        (["Pendulum-v1", "--segment-length", "201"], "longest episode of Pendulum-v1 (200 steps)"),
+        (["prefrl/CartPole-v0", "--segment-length", "501"], "(500 steps): lower it"),
+        (["Pendulum-v1", "--set", "labels.warmup_steps=64"], "leave 8 steps each, no segment of"),
+        ([*ODD, "odd/Dict-v0"], "odd/Dict-v0 has Dict observations"),
+        ([*ODD, "odd/Tuple-v0"], "odd/Tuple-v0 has Tuple observations"),
+        ([*ODD, "odd/Image-v0"], "odd/Image-v0 has image observations (84, 84, 3)"),
+        ([*ODD, "odd/MultiDiscrete-v0"], "odd/MultiDiscrete-v0 has MultiDiscrete observations"),
+        ([*ODD, "odd/MultiDiscreteAction-v0"], "MultiDiscrete actions: Box and Discrete are"),
+    ],
+)
+def test_a_mistake_is_named_and_leaves_nothing_behind(
+    prefrl: Prefrl, words: list[str], wanted: str
+) -> None:
+    done = prefrl("train", *words)
+    assert done.status == 2
+    assert done.err.startswith("prefrl: ") and wanted in done.err
+    assert "Traceback" not in done.err
+    assert not list(Path().iterdir())
+
+
+def test_a_configuration_file_with_a_wrong_key(prefrl: Prefrl) -> None:
+    Path("mine.toml").write_text('[env]\nid = "Pendulum-v1"\n[labels]\nbudgt = 3\n')
+    done = prefrl("train", "--config", "mine.toml")
+    assert done.status == 2
+    assert "unknown configuration key 'labels.budgt': did you mean 'budget'?" in done.err
+    assert [p.name for p in Path().iterdir()] == ["mine.toml"]
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["train", "Pendulum-v1", "--lables", "5"], "--labels INT"),
+        (["train", "Pendulum-v1", "--labels", "five"], "Error parsing --labels"),
+        (["trian", "Pendulum-v1"], "train, eval, report, envs, bench"),
+        (["bench", "overhed"], "unknown study 'overhed': did you mean 'overhead'?"),
+        (["eval", "nothere"], "nothere holds no run"),
+        (["report", "nothere"], "nothere holds no run"),
+    ],
+)
+def test_wrong_flags_and_commands(prefrl: Prefrl, words: list[str], wanted: str) -> None:
+    done = prefrl(*words)
+    assert done.status == 2
+    assert wanted in done.err
+    assert not list(Path().iterdir())
+
+
+def test_debug_shows_the_trace(prefrl: Prefrl) -> None:
+    with pytest.raises(PrefrlError, match="unknown environment"):
+        prefrl("train", "Pendulm-v1", "--debug")
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help(prefrl: Prefrl, command: str) -> None:
+    done = prefrl(*command.split(), "--help")
+    assert done.status == 0
+    assert "{None}" not in done.out and "default: None" not in done.out
+    if command == "train":
+        assert "--labels INT" in done.out and "default: 700" in done.out
+    elif command:
+        assert "(default: False)" in done.out
+
+
+def test_envs_names_every_preset_whole(prefrl: Prefrl) -> None:
+    done = prefrl("envs")
+    assert done.status == 0
+    assert "prefrl/MountainCarContinuous-v0" in done.out and "\x1b" not in done.out
+
+
+# ---- what goes wrong while training
+
+
+@pytest.mark.parametrize("env", ["odd/NanObs-v0", "odd/NanLastObs-v0"])
+def test_nan_observations_lose_nothing(
+    prefrl: Prefrl, trains_only: None, monkeypatch: pytest.MonkeyPatch, env: str
+) -> None:
+    done = prefrl("train", env, *ODD, *TINY, "--run", "run")
+    assert done.status == 2
+    assert "returned a NaN or infinite observation after" in done.err
+    assert "`prefrl train --resume run` goes on with it" in done.err
+    before, reached = answers(Path("run")), steps_of(Path("run"))
+    assert before and reached
+
+    monkeypatch.setenv("ODD_ENVS_MENDED", "1")
+    done = prefrl("train", "--resume", "run")
+    assert done.status == 0, done.err
+    assert [c.id for c in answers(Path("run"))][: len(before)] == [c.id for c in before]
+    resumed = steps_of(Path("run"))
+    assert resumed[: len(reached)] == reached and resumed[-1] >= 2000
+
+
+def test_a_failing_environment_is_the_users(prefrl: Prefrl, trains_only: None) -> None:
+    done = prefrl("train", "odd/Raises-v0", *ODD, *TINY, "--run", "run")
+    assert done.status == 2
+    assert "ZeroDivisionError: the environment's own mistake" in done.err
+
+
+def test_an_oracle_cannot_judge_by_nan(prefrl: Prefrl, trains_only: None) -> None:
+    done = prefrl("train", "odd/NanReward-v0", *ODD, *TINY, "--run", "run")
+    assert done.status == 2
+    assert "the environment's true reward is nan" in done.err and "--labeler human" in done.err
+
+
+def test_segments_longer_than_any_episode(prefrl: Prefrl, trains_only: None) -> None:
+    done = prefrl("train", "odd/Short-v0", *ODD, *TINY, "--run", "run")
+    assert done.status == 2
+    assert "segments of 25 steps are longer than any episode so far" in done.err
+    assert "--segment-length" in done.err
+
+
+def test_weights_that_diverge(prefrl: Prefrl, trains_only: None) -> None:
+    wild = "--run", "run", "--set", "agent.kwargs.learning_rate=1e12"
+    done = prefrl("train", "Pendulum-v1", *TINY, *wild)
+    assert done.status == 2
+    assert "weights are no longer finite" in done.err and "learning_rate" in done.err
+
+
+@pytest.mark.parametrize("env", ["FrozenLake-v1", "CliffWalking-v1", "Taxi-v4"])
+def test_discrete_observations_train(prefrl: Prefrl, env: str) -> None:
+    done = prefrl("train", env, *TINY, "--run", "run", "--segment-length", "10")
+    assert done.status == 0, done.err
+    assert not done.err
+    assert steps_of(Path("run"))[-1] >= 2000
+
+
+# ---- run folders
+
+
+def test_a_store_of_a_newer_schema_is_left_alone(prefrl: Prefrl, trained: Path) -> None:
+    with sqlite3.connect(trained / "store.sqlite") as store:
+        store.execute("UPDATE meta SET schema_version = 99")
+    store.close()
+    before = (trained / "store.sqlite").read_bytes()
+    done = prefrl("train", "--resume", "done", "--steps", "4000")
+    assert done.status == 2
+    assert "schema version 99" in done.err and "upgrade prefrl" in done.err
+    assert (trained / "store.sqlite").read_bytes() == before
+
+
+def test_a_truncated_checkpoint_is_passed_over(prefrl: Prefrl, trained: Path) -> None:
+    kept = sorted((trained / "checkpoints").glob("0*"))
+    assert len(kept) == 3
+    with (kept[-1] / "policy.pt").open("r+b") as file:
+        file.truncate(1000)
+    assert checkpoints.latest(trained / "checkpoints") == kept[-2]
+    taken = steps_of(trained)
+    done = prefrl("train", "--resume", "done", "--steps", "2600")
+    assert done.status == 0, done.err
+    assert [s for s in steps_of(trained) if s <= int(kept[-2].name)] == taken[:-1]
+    assert steps_of(trained)[-1] >= 2600
+
+
+def test_damaged_checkpoints_leave_the_answers(prefrl: Prefrl, trained: Path) -> None:
+    before = len(answers(trained))
+    for weights in (trained / "checkpoints").glob("0*/reward.safetensors"):
+        weights.write_bytes(weights.read_bytes()[:-1])
+    for command in (["train", "--resume", "done"], ["eval", "done"]):
+        done = prefrl(*command)
+        if command[0] == "train":
+            assert done.status == 1
+            assert "every checkpoint in done/checkpoints is damaged" in done.err
+    assert len(answers(trained)) == before
+
+
+def test_a_run_folder_in_use(prefrl: Prefrl, trained: Path) -> None:
+    other = RunDir.open(trained)
+    other.lock()
+    done = prefrl("train", "--resume", "done")
+    assert done.status == 2 and "done is in use by another `prefrl train`" in done.err
+    other.unlock()
+    assert prefrl("train", "--resume", "done").status == 0
+
+
+def test_a_new_run_does_not_overwrite_one(prefrl: Prefrl, trained: Path) -> None:
+    before = (trained / "config.toml").read_bytes()
+    done = prefrl("train", "Pendulum-v1", "--run", "done")
+    assert done.status == 2 and "`prefrl train --resume done` goes on with it" in done.err
+    assert (trained / "config.toml").read_bytes() == before
+
+
+def test_resuming_a_finished_run_changes_nothing(prefrl: Prefrl, trained: Path) -> None:
+    before = read_metrics(trained / "metrics.jsonl")
+    newest = checkpoints.latest(trained / "checkpoints")
+    done = prefrl("train", "--resume", "done")
+    assert done.status == 0, done.err
+    assert read_metrics(trained / "metrics.jsonl") == before
+    assert checkpoints.latest(trained / "checkpoints") == newest
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["--agent", "a2c"], "keeps the run's agent settings"),
+        (["--env-module", "odd_envs"], "keeps the run's env settings"),
+        (["--segment-length", "7"], "keeps the run's segments of"),
+        (["--labeler", "orcale"], "did you mean 'oracle'?"),
+        (["Pendulum-v1"], "leave out ENV"),
+    ],
+)
+def test_what_a_resumed_run_keeps(
+    prefrl: Prefrl, trained: Path, words: list[str], wanted: str
+) -> None:
+    before = (trained / "config.toml").read_bytes()
+    done = prefrl("train", "--resume", "done", *words)
+    assert done.status == 2 and wanted in done.err
+    assert (trained / "config.toml").read_bytes() == before
+
+
+def test_a_resumed_run_remembers_what_was_changed(prefrl: Prefrl, trained: Path) -> None:
+    assert prefrl("train", "--resume", "done", "--steps", "2600", "--labels", "40").status == 0
+    config = RunDir.open(trained).config()
+    assert (config.steps, config.labels.budget) == (2600, 40)
+
+
+# ---- the machine
+
+
+def test_a_folder_that_cannot_be_written(prefrl: Prefrl) -> None:
+    done = prefrl("train", "Pendulum-v1", *TINY, "--run", "/sys/prefrl-run")
+    assert done.status == 1
+    assert done.err.startswith("prefrl: ") and "/sys/prefrl-run" in done.err
+
+
+FULL = """
+import resource, sys
+import prefrl.run
+from prefrl.cli import main
+
+class Full(prefrl.run.ComparisonStore):
+    def answer_all(self, *args, **kwargs):
+        ids = super().answer_all(*args, **kwargs)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, resource.RLIM_INFINITY))
+        return ids
+
+prefrl.run.ComparisonStore = Full
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("limit", [0, 57_000])
+def test_a_disk_that_takes_no_more(prefrl: Prefrl, trains_only: None, limit: int) -> None:
+    """No file may grow past a limit once the first batch is answered."""
+    words = ["train", "prefrl/CartPole-v0", *TINY, "--run", "run"]
+    done = subprocess.run(
+        [sys.executable, "-c", FULL.replace("LIMIT", str(limit)), *words],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert "prefrl train --resume" in done.stderr
+    kept = answers(Path("run"))
+    assert len(kept) == 5  # a quarter of the budget
+    assert prefrl("train", "--resume", "run").status == 0
+    assert [c.id for c in answers(Path("run"))][:5] == [c.id for c in kept]
+    assert steps_of(Path("run"))[-1] >= 2000
+
+
+# ---- Ctrl-C and pipes
+
+
+@pytest.mark.parametrize("fit", ["sync", "async"])
+def test_ctrl_c_leaves_a_run_that_resumes(
+    start: Prefrl, prefrl: Prefrl, trains_only: None, fit: str
+) -> None:
+    run = Path("run")
+    long = [*TINY, "--steps", "1000000", "--set", "env.vec=subproc", "--fit", fit]
+    started = start("train", "prefrl/CartPole-v0", *long, "--run", "run")
+    _until(lambda: len(steps_of(run)) >= 2, started)
+    started.signal_all(signal.SIGINT)
+    assert started.wait() == 130
+    assert "Traceback" not in started.output and "\x1b" not in started.output
+    assert "`prefrl train --resume run` goes on with it" in started.output
+
+    reached, given = steps_of(run)[-1], answers(run)
+    newest = checkpoints.latest(run / "checkpoints")
+    assert newest is not None and int(newest.name) >= reached
+    done = prefrl("train", "--resume", "run", "--steps", str(int(newest.name) + 1500))
+    assert done.status == 0, done.err
+    assert [c.id for c in answers(run)][: len(given)] == [c.id for c in given]
+    resumed = steps_of(run)
+    assert resumed == sorted(set(resumed)) and resumed[-1] >= int(newest.name) + 1500
+
+
+def test_a_reader_that_goes_away(tmp_path: Path) -> None:
+    """`prefrl train ... | head -1`, and a command that only prints."""
+    for words in (["train", "prefrl/CartPole-v0", *TINY, "--run", "run"], ["train", "--help"]):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "prefrl", *words],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert process.stdout and process.stderr
+        assert process.stdout.readline()
+        process.stdout.close()
+        errors = process.stderr.read().decode()
+        process.stderr.close()
+        process.wait(240)
+        assert errors == ""
+
+
+def test_python_dash_m(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "prefrl", "envs"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "Pendulum-v1" in done.stdout and not done.stderr
+
+
+def _until(happened: Callable[[], bool], started: Any, seconds: float = 240) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert started.process.poll() is None, started.output
+        assert time.monotonic() < deadline, started.output
+        time.sleep(0.05)
