@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -202,6 +203,8 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     console = Console(width=None if sys.stdout.isatty() else 120)
     argv = list(sys.argv[1:] if args is None else args)
+    if "--debug" not in argv:
+        threading.excepthook = _leave_to_the_main_thread
     try:
         command = tyro.extras.subcommand_cli_from_dict(
             COMMANDS,
@@ -225,6 +228,12 @@ def main(args: Sequence[str] | None = None) -> int:
         Console(stderr=True).print(message, soft_wrap=True, markup=False, highlight=False)
         return 1 if isinstance(error, MachineError | OSError) else 2
     return 0
+
+
+def _leave_to_the_main_thread(args: threading.ExceptHookArgs) -> None:
+    """TensorBoard's writer thread prints a full disk's trace and tells the main thread as well."""
+    if not issubclass(args.exc_type, OSError):
+        threading.__excepthook__(args)
 
 
 def _general(env_id: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize
 from prefrl.agents import agent_spec
 from prefrl.checkpoints import normaliser
 from prefrl.config import PRESETS, EnvConfig, RunConfig
-from prefrl.environments import make_vec_env
+from prefrl.environments import make_vec_env, max_episode_steps
 from prefrl.loop import act_at_random
 from prefrl.process import set_up_process
 from prefrl.queries import disagreement, draw_pairs
@@ -33,6 +33,8 @@ from prefrl.types import Array, Segment
 REFERENCES = PRESETS.parent / "benchmarks" / "references" / "result.json"
 EVAL_SEED = 10_000
 """Evaluation episodes are seeded from here: no training run uses these seeds."""
+LONGEST = 1000
+"""Evaluation episodes are cut at so many steps where the environment sets no limit of its own."""
 LEAKS = ("constant+1", "constant-1", "random-network")
 
 
@@ -298,4 +300,7 @@ def _segments(
 
 
 def _fresh(env: EnvConfig) -> VecEnv:
-    return make_vec_env(env.id, env.n_envs, EVAL_SEED, env.kwargs, env.module)
+    kwargs = dict(env.kwargs)
+    if max_episode_steps(env.id, env.module) is None:  # or a policy that stalls never ends one
+        kwargs.setdefault("max_episode_steps", LONGEST)
+    return make_vec_env(env.id, env.n_envs, EVAL_SEED, kwargs, env.module)
