@@ -12,6 +12,7 @@ from gymnasium.envs.registration import registry
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 
 from prefrl.config import nearest
+from prefrl.plugins import load_environments
 from prefrl.process import deaf_to_ctrl_c
 from prefrl.quiet import quiet_mujoco
 from prefrl.recorder import Recorder, RenderState
@@ -52,20 +53,29 @@ def make_vec_env(
     vec: str = "dummy",
 ) -> VecEnv:
     """The same copies without the recorder: they show their true reward."""
-    import_module(module)
-    env_id = resolve(env_id)
     build = partial(_make, env_id, dict(kwargs or {}), module)
     probe = build()
     check_spaces(env_id, probe.observation_space, probe.action_space)
     builders: list[Callable[[], gym.Env[Any, Any]]] = [build] * n_envs
+    venv: VecEnv
     if vec == "subproc":
         probe.close()
-        with deaf_to_ctrl_c():
-            venv: VecEnv = SubprocVecEnv(builders, start_method="spawn")
+        venv = _in_processes(builders)
     else:
         venv = DummyVecEnv([lambda: probe, *builders[1:]])
     venv.seed(seed)
     return venv
+
+
+def _in_processes(builders: list[Callable[[], gym.Env[Any, Any]]]) -> SubprocVecEnv:
+    try:
+        with deaf_to_ctrl_c():
+            return SubprocVecEnv(builders, start_method="spawn")
+    except (EOFError, ConnectionError) as error:
+        raise PrefrlError(
+            "the process of an environment ended at its start: see its message above, and mend "
+            "the environment (env.vec=dummy runs it in the trainer's process)"
+        ) from error
 
 
 def import_module(module: str) -> None:
@@ -92,9 +102,10 @@ def resolve(env_id: str) -> str:
       PrefrlError: no such environment; the message names the nearest one.
     """
     importlib.import_module("envs")
-    bare = env_id.rpartition(":")[2]
-    if env_id != bare:
-        import_module(env_id.rpartition(":")[0])
+    module, _, bare = env_id.rpartition(":")
+    import_module(module)
+    if bare not in registry:
+        load_environments()
     if bare not in registry:
         raise PrefrlError(f"unknown environment {env_id!r}: {nearest(bare, registry)}")
     return bare
@@ -107,11 +118,11 @@ def max_episode_steps(env_id: str, module: str = "") -> int | None:
 
 
 def _make(env_id: str, kwargs: dict[str, Any], module: str) -> gym.Env[Any, Any]:
-    import_module(module)  # again: this may be another process
-    importlib.import_module("envs")
+    import_module(module)  # again, and `resolve` too: this may be another process
+    bare = resolve(env_id)
     quiet_mujoco()
     try:
-        env = gym.make(env_id, **kwargs)
+        env = gym.make(bare, **kwargs)
     except (gym.error.DependencyNotInstalled, ImportError) as error:
         raise PrefrlError(f"{env_id} needs a package that is not installed: {error}") from error
     except TypeError as error:

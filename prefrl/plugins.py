@@ -45,6 +45,14 @@ def load_plugins() -> None:
                 raise PrefrlError(
                     f"{group} {point.name!r} of {point.value} is a name that prefrl has: rename it"
                 )
+
+
+def load_environments() -> None:
+    """Have every installed package register its environments.
+
+    Raises:
+      PrefrlError: one cannot be imported.
+    """
     for point in entry_points(group="prefrl.environments"):
         _load(point)
 

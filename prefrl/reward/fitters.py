@@ -101,11 +101,11 @@ class BackgroundFitter:
         latest: int = 0,
         threads: int = 1,
     ) -> None:
-        self._ensemble, self._store, self._weights = ensemble, store, weights
+        self._ensemble, self._weights = ensemble, weights
+        self._inline = InlineFitter(ensemble, store, settings, seed, latest)
         self._seen = -1
-        self._answers = 0
         if ensemble.knows_inputs:  # resumed: the process starts from what is known
-            ensemble.save(weights, **_notes(0, None))
+            ensemble.save(weights, metrics=json.dumps(None))
         else:
             weights.unlink(missing_ok=True)
         context = multiprocessing.get_context("spawn")
@@ -119,16 +119,10 @@ class BackgroundFitter:
             self._process.start()
 
     def update(self, wait: bool = False) -> FitMetrics | None:
-        metrics = self._load()
-        newest = (
-            max((c.id for c in self._store.comparisons(self._answers)), default=0) if wait else 0
-        )
-        while self._answers < newest:
-            self._check_alive()
-            time.sleep(_POLL_SECONDS)
-            metrics = self._load() or metrics
         self._check_alive()
-        return metrics
+        if wait:  # here: the process takes seconds to start, and comes to the same first fit
+            return self._inline.update()
+        return self._load()
 
     def close(self) -> None:
         self._process.terminate()
@@ -145,7 +139,6 @@ class BackgroundFitter:
             return None
         self._ensemble.load(self._weights)
         self._seen = written
-        self._answers = int(notes["answers"])
         metrics: FitMetrics | None = json.loads(notes["metrics"])
         return metrics
 
@@ -156,10 +149,6 @@ class BackgroundFitter:
                 "message above; `--resume` goes on from the last checkpoint, "
                 "`--set reward.fit=sync` fits without a second process"
             )
-
-
-def _notes(answers: int, metrics: FitMetrics | None) -> dict[str, str]:
-    return {"answers": str(answers), "metrics": json.dumps(metrics)}
 
 
 def _run_fits(
@@ -202,4 +191,4 @@ def _fit_forever(
             data.add(new)
             enough = len(data) >= MIN_COMPARISONS
             metrics = fit(ensemble, data, settings, rng) if enough else None
-            ensemble.save(weights, **_notes(data.last_id, metrics))
+            ensemble.save(weights, metrics=json.dumps(metrics))
