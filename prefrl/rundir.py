@@ -162,22 +162,23 @@ def versions() -> Mapping[str, str]:
 
 
 def commit() -> str:
-    """The commit of the source tree that runs, "-dirty" when it was changed; or ""."""
-    here = Path(__file__).resolve().parent
-    command = [
-        "git",
-        "--no-optional-locks",
-        "-C",
-        str(here),
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=12",
-    ]
+    """The commit of the source tree that runs, "-dirty" when it was changed; or "".
+
+    What a study writes about itself is no change of the source.
+    """
+    git = ["git", "--no-optional-locks", "-C", str(Path(__file__).resolve().parent)]
+    changed = ["diff", "--quiet", "HEAD", "--", ":/", ":(top,exclude)runs/benchmarks"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        head = subprocess.run(
+            [*git, "describe", "--always", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        dirty = subprocess.run([*git, *changed], capture_output=True, check=False).returncode != 0
     except (OSError, subprocess.CalledProcessError):
         return ""
+    return head + "-dirty" * dirty
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.special import expit
 
 from prefrl.reward.dataset import ComparisonData
@@ -18,6 +20,8 @@ from prefrl.reward.fit import (
     OVERFIT_LOW,
     FitSettings,
     _adapt_l2,
+    _indices,
+    _minibatches,
     beats_chance,
     fit,
     fit_temperature,
@@ -357,3 +361,19 @@ def test_an_ensemble_is_informed_only_when_guessing_is_ruled_out(
     accuracy: float, n: int, known: bool
 ) -> None:
     assert beats_chance(accuracy, n) is known
+
+
+@given(
+    weights=st.lists(
+        st.tuples(*[st.integers(0, 3)] * 3).filter(any), min_size=1, max_size=40
+    ).filter(lambda rows: all(map(any, zip(*rows, strict=True)))),
+    batch_size=st.integers(1, 50),
+)
+def test_a_pass_meets_every_draw_once(weights: list[tuple[int, ...]], batch_size: int) -> None:
+    """Each member trains on its own bootstrap, whole; what fills its row up weighs nothing."""
+    drawn = torch.tensor(weights, dtype=torch.float32).T  # (M, N)
+    met = torch.zeros_like(drawn)
+    for index in _minibatches(_indices(drawn > 0), drawn, batch_size, rng()):
+        assert index.shape[0] == len(drawn) and index.shape[1] > 0
+        met.scatter_add_(1, index, drawn.gather(1, index))
+    assert torch.equal(met, drawn)

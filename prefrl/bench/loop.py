@@ -44,6 +44,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "200 labels": {"labels": {"budget": 200}},
     "no gate": {"labels": {"ask_above": 0.0}},
     "shuffled": {"labels": {"labeler": "shuffled"}},
+    "asynchronous": {"reward": {"fit": "async"}},
 }
 """What each arm changes in a task's preset."""
 
@@ -52,16 +53,17 @@ LOOP_ROWS: tuple[tuple[str, str], ...] = (
     ("half_cheetah", "no gate"),
     ("half_cheetah", "200 labels"),
     ("half_cheetah", "shuffled"),
+    ("half_cheetah", "asynchronous"),
+    ("hopper", "default"),
     ("pendulum", "default"),
     ("cart_pole", "default"),
-    ("hopper", "default"),
+    ("mountain_car_continuous", "default"),
+    ("walker2d", "default"),
     *(
         (task, leak)
         for task in ("half_cheetah", "pendulum", "cart_pole", "hopper")
         for leak in LEAKS
     ),
-    ("walker2d", "default"),
-    ("mountain_car_continuous", "default"),
 )
 
 # Answers that have nothing to do with the clips: each is the truth or its opposite, at random.
@@ -69,7 +71,7 @@ LABELERS["shuffled"] = partial(SimulatedTeacher, "shuffled", TeacherSettings(eps
 
 
 def task_config(task: str, arm: str, seed: int, quick: bool) -> RunConfig:
-    """A task's preset as an arm changes it, fitted synchronously so that it repeats."""
+    """A task's preset as an arm changes it; fitted synchronously, so that it repeats."""
     config = replace(load(PRESETS / f"{task}.toml"), seed=seed)
     config = from_mapping({"reward": {"fit": "sync"}} | ARMS.get(arm, {}), config)
     if not quick:
@@ -147,6 +149,7 @@ def loop_headline(rows: Sequence[Row]) -> Mapping[str, float]:
         ("half_cheetah", "200 labels"): "halfcheetah_200_iqm",
         ("half_cheetah", "no gate"): "halfcheetah_700_ungated_iqm",
         ("half_cheetah", "shuffled"): "shuffled_iqm",
+        ("half_cheetah", "asynchronous"): "halfcheetah_700_async_iqm",
         ("hopper", "default"): "hopper_700_iqm",
         ("walker2d", "default"): "walker2d_700_iqm",
         ("pendulum", "default"): "pendulum_200_iqm",

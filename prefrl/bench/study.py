@@ -58,23 +58,25 @@ class Study:
         rows = [row for row in _known(folder) if any(_matches(row, s) for s in specs)]
         missing = [s for s in specs if not any(_matches(row, s) for row in rows)]
         console.print(f"{self.name}: {len(rows)} rows done, {len(missing)} to go", highlight=False)
+        source = commit()  # now: the tree may change while a study runs
         with _alone(work):
             for row in _run_all(self.measure, missing, work, jobs):
-                rows.append(row)
+                rows.append(row | {"commit": source})
                 rows.sort(key=lambda r: next(i for i, s in enumerate(specs) if _matches(r, s)))
-                self._write(
-                    folder, rows, len(specs), f"prefrl bench {self.name}{' --quick' * quick}"
-                )
+                command = f"prefrl bench {self.name}{' --quick' * quick}"
+                self._write(folder, rows, len(specs), command, source)
                 console.print(_line(row, self.columns), soft_wrap=True, highlight=False)
         for name, value in self.headline(rows).items():
             console.print(f"{name} = {value:.3f}", highlight=False)
         console.print(f"written: {folder / 'result.json'}", soft_wrap=True, highlight=False)
 
-    def _write(self, folder: Path, rows: Sequence[Row], wanted: int, command: str) -> None:
+    def _write(
+        self, folder: Path, rows: Sequence[Row], wanted: int, command: str, source: str
+    ) -> None:
         result = {
             "study": self.name,
             "command": command,
-            "commit": commit(),
+            "commit": source,
             "date": time.strftime("%Y-%m-%d"),
             "machine": {"cores": os.cpu_count(), "processor": _processor()},
             "versions": {k: v for k, v in versions().items() if k not in ("commit", "platform")},
@@ -122,7 +124,7 @@ def _run_all(
     try:
         futures = [pool.submit(measure, spec, work) for spec in specs]
         for future in as_completed(futures):
-            yield future.result() | {"commit": commit()}
+            yield future.result()
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -17,7 +17,7 @@ from prefrl.reward.nets import REWARD_NETS
 from prefrl.spaces import to_vectors, vector_size
 from prefrl.types import Array, MachineError, Segment
 
-_CHUNK = 16384  # rows scored at once: larger batches fall out of the cache
+_CHUNK = 2048  # rows scored at once: larger batches fall out of the cache
 
 
 class RewardEnsemble(nn.Module):

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypedDict
 
-import numpy as np
 import torch
 from numpy.random import Generator
 from scipy.optimize import minimize_scalar
@@ -61,16 +60,19 @@ def fit(
     max_epochs = settings.refit_epochs if ensemble.knows_inputs else settings.max_epochs
     if not ensemble.knows_inputs:
         ensemble.set_inputs(inputs)
-    weights = torch.as_tensor(data.bootstrap_weights(ensemble.n_members)).T  # (M, N)
-    heldout = weights == 0
+    weights = torch.as_tensor(data.bootstrap_weights(ensemble.n_members)).T.float()  # (M, N)
+    drawn, heldout = _indices(weights > 0), _indices(weights == 0)
+    judge = inputs[heldout], p_left[heldout], (weights == 0).gather(1, heldout)
     parameters = list(ensemble.net.parameters())
-    optimizer = torch.optim.Adam(parameters, lr=settings.learning_rate)
+    optimizer = torch.optim.Adam(parameters, lr=settings.learning_rate, fused=True)
     best_loss, best_weights, stale, epochs = math.inf, _copy(parameters), 0, 0
     for epochs in range(1, max_epochs + 1):  # noqa: B007 - reported below
-        for index in _minibatches(weights, settings.batch_size, rng):
-            _step(ensemble, optimizer, inputs, p_left, index, settings.noise)
-        loss = _losses(ensemble, inputs, p_left, settings.noise)
-        held, train = _mean_where(loss, heldout), _mean_where(loss, ~heldout, weights)
+        total = torch.zeros(ensemble.n_members)
+        for index in _minibatches(drawn, weights, settings.batch_size, rng):
+            batch = inputs[index], p_left[index], weights.gather(1, index)
+            total += _step(ensemble, optimizer, *batch, settings.noise)
+        train = total / weights.sum(1)
+        held = _heldout_loss(ensemble, *judge, settings.noise)
         _adapt_l2(ensemble.l2, held, train)
         # A handful of answers may leave a member none to be judged by but its own.
         judged = float(torch.where(held.isnan(), train, held).mean())
@@ -83,7 +85,26 @@ def fit(
     _restore(parameters, best_weights)
     ensemble.set_scale(data.reference)
     ensemble.version += 1
-    return _summary(ensemble, data, heldout, epochs)
+    return _summary(ensemble, data, weights == 0, epochs)
+
+
+def _indices(mask: Tensor) -> Tensor:
+    """Where each row of a mask (M, N) is true, (M, K); shorter rows are filled up with others."""
+    most = int(mask.sum(1).max())
+    return mask.int().argsort(dim=1, descending=True, stable=True)[:, :most]
+
+
+def _minibatches(
+    drawn: Tensor, weights: Tensor, batch_size: int, rng: Generator
+) -> Iterator[Tensor]:
+    """One pass over every member's bootstrap, side by side: indices (M, B).
+
+    A comparison that a member drew several times comes once, with its weight: the same
+    gradient for two thirds of the work. `batch_size` counts draws.
+    """
+    order = torch.as_tensor(rng.permuted(drawn.numpy(), axis=1))
+    n_batches = max(1, round(float(weights.sum(1).max()) / batch_size))
+    yield from order.tensor_split(min(n_batches, order.shape[1]), dim=1)
 
 
 def _step(
@@ -91,16 +112,29 @@ def _step(
     optimizer: torch.optim.Optimizer,
     inputs: Tensor,
     p_left: Tensor,
-    index: Tensor,
+    weight: Tensor,
     noise: float,
-) -> None:
-    batch = inputs[index]  # (M, B, 2, T, D)
-    returns = _returns(ensemble, batch)
-    loss = bradley_terry_loss(returns[..., 0], returns[..., 1], p_left[index], noise).mean(1)
-    penalty = sum(w.square().sum((1, 2)) for w in ensemble.net.parameters() if w.dim() == 3)
+) -> Tensor:
+    """One step of gradient descent; the members' summed losses before it, (M,)."""
+    returns = _returns(ensemble, inputs)
+    losses = bradley_terry_loss(returns[..., 0], returns[..., 1], p_left, noise) * weight
     optimizer.zero_grad()
-    (loss + 0.5 * ensemble.l2 * penalty).sum().backward()  # type: ignore[no-untyped-call]
+    (losses.sum(1) / weight.sum(1).clamp_min(1)).sum().backward()  # type: ignore[no-untyped-call]
+    for parameter in ensemble.net.parameters():
+        if parameter.grad is not None and parameter.dim() == 3:
+            parameter.grad.addcmul_(ensemble.l2.view(-1, 1, 1), parameter.detach())
     optimizer.step()
+    return losses.detach().sum(1)
+
+
+@torch.no_grad()
+def _heldout_loss(
+    ensemble: RewardEnsemble, inputs: Tensor, p_left: Tensor, heldout: Tensor, noise: float
+) -> Tensor:
+    """Mean loss of each member on what it was not trained on, (M,); NaN where there is nothing."""
+    returns = _returns(ensemble, inputs)
+    loss = bradley_terry_loss(returns[..., 0], returns[..., 1], p_left, noise)
+    return _mean_where(loss, heldout)
 
 
 def _returns(ensemble: RewardEnsemble, batch: Tensor) -> Tensor:
@@ -110,16 +144,6 @@ def _returns(ensemble: RewardEnsemble, batch: Tensor) -> Tensor:
     return rewards.reshape(m, b, two, t).sum(-1)
 
 
-def _minibatches(weights: Tensor, batch_size: int, rng: Generator) -> Iterator[Tensor]:
-    """One pass over every member's bootstrap, side by side: indices (M, B)."""
-    members = [np.repeat(np.arange(len(w)), w) for w in weights.numpy()]
-    length = max(len(m) for m in members)
-    rows = [np.resize(rng.permutation(m), length) for m in members]  # shorter ones go round
-    order = torch.as_tensor(np.stack(rows))
-    n_batches = max(1, round(length / batch_size))
-    yield from order.tensor_split(n_batches, dim=1)
-
-
 @torch.no_grad()
 def _all_returns(ensemble: RewardEnsemble, inputs: Tensor) -> Tensor:
     """Every member's returns of every comparison, (M, N, 2)."""
@@ -127,16 +151,9 @@ def _all_returns(ensemble: RewardEnsemble, inputs: Tensor) -> Tensor:
     return rewards.reshape(ensemble.n_members, *inputs.shape[:3]).sum(-1)
 
 
-def _losses(ensemble: RewardEnsemble, inputs: Tensor, p_left: Tensor, noise: float) -> Tensor:
-    """(M, N)."""
-    returns = _all_returns(ensemble, inputs)
-    return bradley_terry_loss(returns[..., 0], returns[..., 1], p_left, noise)
-
-
-def _mean_where(values: Tensor, mask: Tensor, weights: Tensor | None = None) -> Tensor:
+def _mean_where(values: Tensor, mask: Tensor) -> Tensor:
     """Mean over the masked comparisons of each member, (M,); NaN where there are none."""
-    weight = mask.float() if weights is None else mask * weights
-    return (values * weight).sum(1) / weight.sum(1)
+    return (values * mask).sum(1) / mask.sum(1)
 
 
 def _adapt_l2(l2: Tensor, heldout: Tensor, train: Tensor) -> None:
