@@ -1,0 +1,109 @@
+"""Studies go on where they stopped, and a quick one leaves the committed result alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from prefrl import rundir
+from prefrl.bench import study as studies
+from prefrl.bench.study import Row, Study
+from prefrl.types import PrefrlError
+
+
+def specs(quick: bool) -> list[Row]:
+    return [{"task": "sum", "seed": seed, "quick": quick} for seed in range(1 if quick else 2)]
+
+
+def measure(spec: Row, work: Path) -> Row:
+    """In a process of its own, which leaves a trace."""
+    (work / f"seen-{spec['seed']}").touch()
+    return spec | {"score": 10.0 * spec["seed"]}
+
+
+def broken_at_1(spec: Row, work: Path) -> Row:
+    if spec["seed"] == 1:
+        raise PrefrlError("seed 1 cannot be measured")
+    return measure(spec, work)
+
+
+def headline(rows: Any) -> dict[str, float]:
+    return {"best": max(row["score"] for row in rows)}
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    monkeypatch.setattr(studies, "BENCHMARKS", tmp_path)
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent)  # processes import this by name
+
+    def call(quick: bool = False, by: Callable[..., Row] = measure) -> str:
+        study = Study("sums", specs, by, headline, ("task", "seed", "score"))
+        study(quick, 1, Console(width=120))
+        return capsys.readouterr().out
+
+    return call
+
+
+def result(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "sums" / "result.json").read_text())
+    return content
+
+
+def test_a_study_goes_on_where_it_stopped(run: Callable[..., str], tmp_path: Path) -> None:
+    with pytest.raises(PrefrlError, match="seed 1 cannot be measured"):
+        run(by=broken_at_1)
+    assert [row["seed"] for row in result(tmp_path)["rows"]] == [0]
+    assert result(tmp_path)["rows_missing"] == 1
+    (tmp_path / "sums" / "work" / "seen-0").unlink()
+
+    assert "1 rows done, 1 to go" in run()
+    assert not (tmp_path / "sums" / "work" / "seen-0").exists(), "it was measured again"
+    assert [row["score"] for row in result(tmp_path)["rows"]] == [0.0, 10.0]
+    assert result(tmp_path)["headline"] == {"best": 10.0}
+    assert result(tmp_path)["rows_missing"] == 0
+    table = (tmp_path / "sums" / "table.md").read_text().splitlines()
+    assert table[0] == "| task | seed | score |" and table[-1] == "| sum | 1 | 10 |"
+
+
+def test_a_quick_study_is_written_elsewhere(run: Callable[..., str], tmp_path: Path) -> None:
+    committed = tmp_path / "sums" / "result.json"
+    committed.parent.mkdir()
+    committed.write_text('{"rows": []}')
+    run(quick=True)
+    assert committed.read_text() == '{"rows": []}'
+    quick = json.loads((tmp_path / "sums" / "quick" / "result.json").read_text())
+    assert quick["command"] == "prefrl bench sums --quick"
+    assert [row["quick"] for row in quick["rows"]] == [True]
+
+
+def git(folder: Path, *words: str) -> None:
+    me = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+    subprocess.run(["git", "-C", str(folder), *me, *words], check=True, capture_output=True)
+
+
+def test_results_are_no_change_of_the_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, results = tmp_path / "prefrl" / "rundir.py", tmp_path / "runs" / "benchmarks" / "r.json"
+    for path in (source, results):
+        path.parent.mkdir(parents=True)
+        path.write_text("1")
+    monkeypatch.setattr(rundir, "__file__", str(source))
+    assert rundir.commit() == "", "no repository"
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "one")
+    clean = rundir.commit()
+    assert len(clean) == 12
+    results.write_text("2")
+    assert rundir.commit() == clean
+    source.write_text("2")
+    assert rundir.commit() == f"{clean}-dirty"
