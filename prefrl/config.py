@@ -70,6 +70,7 @@ class RewardConfig:
     """The reward ensemble and how it is fitted."""
 
     net: str = "mlp"
+    """mlp: of observation and action; state-mlp: of the observation alone."""
     members: int = 3
     hidden: tuple[int, ...] = (64, 64)
     noise: float = 0.1

@@ -244,3 +244,14 @@ def test_another_shape_and_no_file_are_refused(ensemble_of: Ensembles, tmp_path:
             other.load(path)
     with pytest.raises(MachineError, match=r"none\.safetensors"):
         ensemble_of().load(tmp_path / "none.safetensors")
+
+
+def test_a_state_net_pays_the_same_for_every_action() -> None:
+    obs = torch.randn(5, 4, generator=generator(1))
+    actions = torch.randn(2, 5, 3, generator=generator(2))
+    paid = {}
+    for name in ("mlp", "state-mlp"):
+        net = REWARD_NETS[name](4, 3, 2, (8,), generator())
+        paid[name] = [net(obs, action) for action in actions]
+    assert torch.equal(*paid["state-mlp"])
+    assert not torch.allclose(*paid["mlp"])

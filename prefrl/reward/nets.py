@@ -67,7 +67,31 @@ class MemberMLP(nn.Module):
         return rewards
 
 
+class StateMLP(MemberMLP):
+    """A reward of the observation alone, r(o).
+
+    A policy that takes one action in each state gives the other nets no way to tell whether
+    people like the state or the action; a reward that credits the action sends the agent on
+    a detour, or for good.
+
+    Source: state-only rewards, Fu et al. 2018 (AIRL), arXiv 1710.11248, section 5.
+    """
+
+    def __init__(
+        self,
+        obs_size: int,
+        action_size: int,
+        members: int,
+        hidden: Sequence[int],
+        generator: Generator,
+    ) -> None:
+        super().__init__(obs_size, 0, members, hidden, generator)
+
+    def forward(self, obs: Tensor, action: Tensor) -> Tensor:
+        return super().forward(obs, action[..., :0])
+
+
 RewardNet = Callable[[int, int, int, Sequence[int], Generator], nn.Module]
 
-REWARD_NETS: dict[str, RewardNet] = {"mlp": MemberMLP}
+REWARD_NETS: dict[str, RewardNet] = {"mlp": MemberMLP, "state-mlp": StateMLP}
 """Builders by name: (obs_size, action_size, members, hidden, generator) -> module."""
