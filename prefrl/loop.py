@@ -94,7 +94,7 @@ class PreferenceLoop:
         self._clock = (time.monotonic(), self.recorder.steps_taken)
         self._count_what_is_there()
         if self.reward.knows_inputs:  # resumed: what was answered meanwhile counts from the start
-            self._last_fit = self.fitter.update(wait=True)
+            self._last_fit = self.fitter.start()
         else:
             self.first_batch()
         left = self.settings.total_steps - self.recorder.steps_taken
@@ -117,7 +117,7 @@ class PreferenceLoop:
         pairs = draw_pairs(len(self._pool), max(0, first - self.progress.asked), self.rng)
         self._post(pairs, np.full(len(pairs), np.nan))
         self._wait_for(min(first, self.progress.asked))
-        self._last_fit = self.fitter.update(wait=True)
+        self._last_fit = self.fitter.start()
         if not self.reward.knows_inputs:
             raise PrefrlError(
                 f"the first {first} answers decided too little to fit a reward to: raise "

@@ -33,7 +33,3 @@ class SegmentPool:
             else:
                 self._segments[self._oldest] = segment
                 self._oldest = (self._oldest + 1) % self._capacity
-
-    def latest(self) -> Sequence[Segment]:
-        """All of them, in no particular order."""
-        return self._segments

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,8 +25,6 @@ from prefrl.reward.fit import (
     fit,
     fit_temperature,
 )
-from prefrl.reward.fitters import InlineFitter
-from prefrl.store import ComparisonStore
 from prefrl.types import Comparison, Preference, Query, Segment
 
 LEFT, RIGHT, TIE, INCOMPARABLE = Preference
@@ -315,34 +312,6 @@ def test_overconfident_members_are_cooled(ensemble_of: Ensembles) -> None:
     assert hot > 100
     sure = fit_temperature(differences, torch.tensor([1.0, 1.0, 0.0, 0.0]))
     assert sure < hot / 10
-
-
-def test_the_inline_fitter_reads_the_store(ensemble_of: Ensembles, tmp_path: Path) -> None:
-    ensemble = ensemble_of(scaled=False)
-    pairs = [row.query for row in linear_task(30, rng())]
-    with ComparisonStore(tmp_path / "store.sqlite") as store:
-        fitter = InlineFitter(ensemble, store, FitSettings(max_epochs=3), seed=0, latest=20)
-        assert fitter.update() is None
-        asked = store.add(pairs)
-        store.answer_all([(asked[0].id or 0, LEFT)], "test")
-        assert fitter.update() is None, "one answer is not enough"
-        assert not ensemble.knows_inputs
-        store.answer_all([(q.id or 0, by_true_return(q)) for q in asked[1:10]], "test")
-        metrics = fitter.update()
-        assert metrics is not None
-        assert metrics["comparisons"] == 10
-        version = ensemble.version
-        assert fitter.update(wait=True) is None, "nothing new"
-        assert ensemble.version == version
-        store.answer_all([(q.id or 0, by_true_return(q)) for q in asked[10:]], "test")
-        metrics = fitter.update()
-        assert metrics is not None
-        assert metrics["comparisons"] == 20, "the latest"
-        store.revise(asked[29].id or 0, None, "test")
-        metrics = fitter.update()
-        assert metrics is not None
-        assert metrics["comparisons"] == 20, "an older one moves up"
-        fitter.close()
 
 
 @pytest.mark.parametrize(

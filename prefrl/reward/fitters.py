@@ -1,7 +1,7 @@
 """When and where the reward is fitted: between rollouts, or beside the trainer.
 
 Both read answers from the comparison store and nothing else, and both offer the trainer
-one method, `update`.
+the same two methods.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import Protocol
 
 from numpy.random import default_rng
 from safetensors import SafetensorError, safe_open
@@ -31,11 +31,16 @@ _POLL_SECONDS = 0.1
 class Fitter(Protocol):
     """Keeps an ensemble up to date with the answers in a store."""
 
-    def update(self, wait: bool = False) -> FitMetrics | None:
-        """Bring the trainer's ensemble up to date.
+    def start(self) -> FitMetrics | None:
+        """Fit every answer given so far, in the trainer's process; called once, first.
 
-        Args:
-          wait: return only when every answer given so far has been fitted.
+        Returns:
+          The metrics of the fit; None where the answers decide too little for one.
+        """
+
+    def update(self) -> FitMetrics | None:
+        """Bring the trainer's ensemble up to date; never waits for anything.
+
         Returns:
           The metrics of the latest fit; None where there was no new one.
         """
@@ -52,6 +57,7 @@ class InlineFitter:
       store: where the answers are.
       seed: of bootstrap and minibatches.
       latest: fit the newest so many comparisons; 0 means all.
+      fitted_to: id of the last comparison that the ensemble has been fitted to.
     """
 
     def __init__(
@@ -61,12 +67,23 @@ class InlineFitter:
         settings: FitSettings,
         seed: int,
         latest: int = 0,
+        fitted_to: int = 0,
     ) -> None:
         self._ensemble, self._store, self._settings = ensemble, store, settings
         self._data = ComparisonData(ensemble, seed, latest)
         self._rng = default_rng([seed, 1])
+        if fitted_to:
+            self._data.add([c for c in store.comparisons() if c.id <= fitted_to])
 
-    def update(self, wait: bool = False) -> FitMetrics | None:
+    @property
+    def fitted_to(self) -> int:
+        """Id of the last comparison that the ensemble has been fitted to."""
+        return self._data.last_id
+
+    def start(self) -> FitMetrics | None:
+        return self.update()
+
+    def update(self) -> FitMetrics | None:
         new = self._store.comparisons(after=self._data.last_id)
         self._data.add(new)
         if not new or len(self._data) < MIN_COMPARISONS:
@@ -80,12 +97,16 @@ class InlineFitter:
 class BackgroundFitter:
     """Fits in a process of its own and hands over weights through a file.
 
+    The first fit is the trainer's: there is nothing to train on before it, and the process
+    goes on from its weights. So the inputs are scaled on the whole first batch, however
+    slowly people answer it.
+
     Args:
       ensemble: the trainer's; the process builds its twin by `build`.
       build: makes an ensemble of the same shape; must be picklable.
       store: where the answers are.
       store_where: the same, as a path or URL: the process opens its own connection.
-      weights: file that the process writes after each fit.
+      weights: file that each fit is written to.
       threads: torch threads of the process.
     """
 
@@ -103,32 +124,28 @@ class BackgroundFitter:
     ) -> None:
         self._ensemble, self._weights = ensemble, weights
         self._inline = InlineFitter(ensemble, store, settings, seed, latest)
+        self._job = (build, store_where, weights, settings, seed, latest, threads)
+        self._process: multiprocessing.process.BaseProcess | None = None
         self._seen = -1
-        if ensemble.knows_inputs:  # resumed: the process starts from what is known
-            ensemble.save(weights, metrics=json.dumps(None))
-        else:
-            weights.unlink(missing_ok=True)
-        context = multiprocessing.get_context("spawn")
-        self._process = context.Process(
+
+    def start(self) -> FitMetrics | None:
+        metrics = self._inline.start()
+        if not self._ensemble.knows_inputs:
+            return None
+        self._ensemble.save(self._weights, metrics=json.dumps(metrics))
+        self._seen = self._weights.stat().st_mtime_ns
+        self._process = multiprocessing.get_context("spawn").Process(
             target=_run_fits,
-            args=(build, store_where, weights, settings, seed, latest, threads),
+            args=(*self._job, self._inline.fitted_to),
             name="prefrl-reward-fit",
             daemon=True,
         )
         with deaf_to_ctrl_c():
             self._process.start()
+        return metrics
 
-    def update(self, wait: bool = False) -> FitMetrics | None:
+    def update(self) -> FitMetrics | None:
         self._check_alive()
-        if wait:  # here: the process takes seconds to start, and comes to the same first fit
-            return self._inline.update()
-        return self._load()
-
-    def close(self) -> None:
-        self._process.terminate()
-        self._process.join(timeout=5)
-
-    def _load(self) -> FitMetrics | None:
         try:
             written = self._weights.stat().st_mtime_ns
             if written == self._seen:
@@ -142,8 +159,13 @@ class BackgroundFitter:
         metrics: FitMetrics | None = json.loads(notes["metrics"])
         return metrics
 
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.join(timeout=5)
+
     def _check_alive(self) -> None:
-        if not self._process.is_alive():
+        if self._process is not None and not self._process.is_alive():
             raise MachineError(
                 f"the reward fit stopped with exit status {self._process.exitcode}: see its "
                 "message above; `--resume` goes on from the last checkpoint, "
@@ -159,36 +181,22 @@ def _run_fits(
     seed: int,
     latest: int,
     threads: int,
+    fitted_to: int,
 ) -> None:
-    """Body of the process; it ends with the trainer."""
+    """Body of the process: fits whenever there are new answers, and ends with the trainer."""
     end_with_parent()
     set_up_process(threads)
     try:
-        _fit_forever(build(), store_where, weights, settings, seed, latest)
+        ensemble = build()
+        ensemble.load(weights)
+        with ComparisonStore(store_where) as store:
+            fitter = InlineFitter(ensemble, store, settings, seed, latest, fitted_to)
+            while True:
+                metrics = fitter.update()
+                if metrics is None:
+                    time.sleep(_POLL_SECONDS)
+                else:
+                    ensemble.save(weights, metrics=json.dumps(metrics))
     except (PrefrlError, OSError, SafetensorError) as error:
         print(f"prefrl: reward fit: {error}", file=sys.stderr, flush=True)
         sys.exit(1)
-
-
-def _fit_forever(
-    ensemble: RewardEnsemble,
-    store_where: str | Path,
-    weights: Path,
-    settings: FitSettings,
-    seed: int,
-    latest: int,
-) -> NoReturn:
-    """Fit whenever there are new answers."""
-    if weights.exists():
-        ensemble.load(weights)
-    data, rng = ComparisonData(ensemble, seed, latest), default_rng([seed, 1])
-    with ComparisonStore(store_where) as store:
-        while True:
-            new = store.comparisons(after=data.last_id)
-            if not new:
-                time.sleep(_POLL_SECONDS)
-                continue
-            data.add(new)
-            enough = len(data) >= MIN_COMPARISONS
-            metrics = fit(ensemble, data, settings, rng) if enough else None
-            ensemble.save(weights, metrics=json.dumps(metrics))

@@ -1,0 +1,142 @@
+"""Fitters: what they read from the store, and what they leave to the other process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from prefrl.reward.ensemble import RewardEnsemble
+from prefrl.reward.fit import FitMetrics, FitSettings
+from prefrl.reward.fitters import BackgroundFitter, InlineFitter
+from prefrl.store import ComparisonStore
+from prefrl.types import Preference, Query, Segment
+
+LEFT = Preference.LEFT
+build = partial(
+    RewardEnsemble,
+    spaces.Box(-np.inf, np.inf, (3,), np.float32),
+    spaces.Box(-2, 2, (1,), np.float32),
+    hidden=(8,),
+)
+
+
+def by_true_return(query: Query) -> Preference:
+    return LEFT if query.left.true_return > query.right.true_return else Preference.RIGHT
+
+
+def linear_task(n: int, spread: float = 1.0) -> list[Query]:
+    """Questions about segments whose true reward is linear in the observation."""
+    rng = np.random.default_rng(0)
+    obs = spread * rng.normal(size=(n, 2, 10, 3)).astype(np.float32)
+    actions = rng.uniform(-2, 2, (n, 2, 10, 1)).astype(np.float32)
+    pairs = [
+        [Segment(o, a, o @ [1.0, -2.0, 0.5]) for o, a in zip(*pair, strict=True)]
+        for pair in zip(obs, actions, strict=True)
+    ]
+    return [Query(left, right) for left, right in pairs]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[ComparisonStore]:
+    with ComparisonStore(tmp_path / "store.sqlite") as opened:
+        yield opened
+
+
+def answer(store: ComparisonStore, asked: list[Query]) -> None:
+    store.answer_all([(q.id or 0, by_true_return(q)) for q in asked], "test")
+
+
+def test_the_inline_fitter_reads_the_store(store: ComparisonStore) -> None:
+    ensemble = build()
+    fitter = InlineFitter(ensemble, store, FitSettings(max_epochs=3), seed=0, latest=20)
+    assert fitter.update() is None
+    asked = store.add(linear_task(30))
+    store.answer_all([(asked[0].id or 0, LEFT)], "test")
+    assert fitter.update() is None, "one answer is not enough"
+    assert not ensemble.knows_inputs
+    answer(store, asked[1:10])
+    metrics = fitter.update()
+    assert metrics is not None
+    assert metrics["comparisons"] == 10
+    version = ensemble.version
+    assert fitter.update() is None, "nothing new"
+    assert ensemble.version == version
+    answer(store, asked[10:])
+    metrics = fitter.update()
+    assert metrics is not None
+    assert metrics["comparisons"] == 20, "the latest"
+    store.revise(asked[29].id or 0, None, "test")
+    metrics = fitter.update()
+    assert metrics is not None
+    assert metrics["comparisons"] == 20, "an older one moves up"
+    fitter.close()
+
+
+def test_what_was_fitted_elsewhere_is_not_fitted_again(store: ComparisonStore) -> None:
+    asked = store.add(linear_task(12))
+    answer(store, asked[:10])
+    first = InlineFitter(ensemble := build(), store, FitSettings(max_epochs=2), seed=0)
+    assert first.start() is not None
+    again = InlineFitter(ensemble, store, FitSettings(), seed=0, fitted_to=first.fitted_to)
+    assert again.update() is None
+    answer(store, asked[10:])
+    metrics = again.update()
+    assert metrics is not None and metrics["comparisons"] == 12
+
+
+def test_a_process_goes_on_from_the_trainers_first_fit(
+    store: ComparisonStore, tmp_path: Path
+) -> None:
+    """Inputs stay scaled as on the first batch, whatever was answered before it was whole."""
+    ensemble = build()
+    first, later = store.add(linear_task(20)), store.add(linear_task(5, spread=100.0))
+    where, weights = tmp_path / "store.sqlite", tmp_path / "fitted.safetensors"
+    fitter = BackgroundFitter(
+        ensemble, build, store, where, weights, FitSettings(max_epochs=3), seed=0
+    )
+    try:
+        answer(store, first[:2])
+        assert fitter.update() is None
+        assert not weights.exists(), "nobody fits before the trainer does"
+        answer(store, first[2:])
+        metrics = fitter.start()
+        assert metrics is not None and metrics["comparisons"] == 20
+        scaled_on, paid = ensemble.input_mean.clone(), _rewards(ensemble)
+        answer(store, later)
+        metrics = _wait_for(fitter)
+        assert metrics["comparisons"] == 25
+        assert torch.equal(ensemble.input_mean, scaled_on)
+        assert not torch.equal(_rewards(ensemble), paid)
+    finally:
+        fitter.close()
+
+
+def _wait_for(fitter: BackgroundFitter, seconds: float = 60) -> FitMetrics:
+    deadline = time.monotonic() + seconds
+    while (metrics := fitter.update()) is None:
+        assert time.monotonic() < deadline, "no fit"
+        time.sleep(0.05)
+    return metrics
+
+
+def _rewards(ensemble: RewardEnsemble) -> Any:
+    rng = np.random.default_rng(1)
+    obs, actions = rng.normal(size=(4, 3)), rng.normal(size=(4, 1))
+    return torch.as_tensor(ensemble.predict(obs, actions))
+
+
+def test_a_fitter_that_never_started_closes(store: ComparisonStore, tmp_path: Path) -> None:
+    weights = tmp_path / "fitted.safetensors"
+    fitter = BackgroundFitter(
+        build(), build, store, tmp_path / "store.sqlite", weights, FitSettings(), seed=0
+    )
+    assert fitter.start() is None, "no answers yet"
+    fitter.close()
