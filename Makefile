@@ -30,7 +30,7 @@ help:  ## this list
 
 install: $(STAMP)  ## make .venv and install prefrl into it
 
-train: $(STAMP)  ## HalfCheetah from 700 answers, in minutes; ends with the report's path
+train: $(STAMP)  ## HalfCheetah from up to 700 answers, in minutes; ends with the report's path
 	$(BIN)/prefrl train $(TASK) $(TRAIN_ARGS)
 
 test: $(STAMP)  ## the tests, without the slow ones

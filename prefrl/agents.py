@@ -15,7 +15,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 
-from prefrl.config import nearest
+from prefrl.config import choose
 from prefrl.recorder import Recorder
 from prefrl.relabel import RelabelledReplayBuffer, RelabelledRolloutBuffer
 from prefrl.reward.ensemble import RewardEnsemble
@@ -87,10 +87,12 @@ def agent_spec(name: str, kwargs: Mapping[str, Any]) -> AgentSpec:
     """The agent that a name and keyword arguments describe.
 
     Raises:
-      PrefrlError: no such agent; the message names the nearest one.
+      PrefrlError: no such agent, named with the nearest one, or a number that is none.
     """
-    if name not in AGENTS:
-        raise PrefrlError(f"unknown agent {name!r}: {nearest(name, AGENTS)}")
+    choose(AGENTS, name, "agent")
+    for key in ("n_steps", "gamma"):  # these two count elsewhere as well
+        if not isinstance(kwargs.get(key, 0), int | float):
+            raise PrefrlError(f"agent.kwargs.{key} = {kwargs[key]!r}: a number is wanted")
     return AgentSpec(AGENTS[name], dict(kwargs))
 
 
@@ -103,10 +105,7 @@ def _resolved(kwargs: Mapping[str, Any]) -> dict[str, Any]:
             resolved[key] = _schedule(f"agent.kwargs.{key}", value)
     policy = dict(resolved.get("policy_kwargs", {}))
     if isinstance(policy.get("activation_fn"), str):
-        name = policy["activation_fn"]
-        if name not in _ACTIVATIONS:
-            raise PrefrlError(f"unknown activation_fn {name!r}: {nearest(name, _ACTIVATIONS)}")
-        policy["activation_fn"] = _ACTIVATIONS[name]
+        policy["activation_fn"] = choose(_ACTIVATIONS, policy["activation_fn"], "activation_fn")
     if policy:
         resolved["policy_kwargs"] = policy
     return resolved

@@ -11,7 +11,7 @@ from numpy.random import Generator, default_rng
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
-from prefrl.config import LabelConfig, RunConfig, choose, validate
+from prefrl.config import EnvConfig, LabelConfig, RunConfig, choose, validate
 from prefrl.labelers import LABELERS, Labeler
 from prefrl.loop import PreferenceLoop
 from prefrl.process import set_up_process
@@ -55,15 +55,22 @@ def learn(
         slower on more than one.
       on_pass: told of every pass of the loop, with what it measured.
     Raises:
-      PrefrlError: an unknown name, numbers that cannot be used, or an agent without a Recorder.
+      PrefrlError: an unknown name, numbers that cannot be used, an agent without a Recorder, or
+        a labeler who answers through a store that nobody knows.
     """
     set_up_process(threads)
     recorder = find_recorder(agent.get_env())
     asking = replace(asking or LabelConfig(), budget=labels)
-    validate(RunConfig(labels=asking, steps=steps, seed=seed, threads=threads))
+    env = EnvConfig(n_envs=recorder.num_envs)
+    validate(RunConfig(env=env, labels=asking, steps=steps, seed=seed, threads=threads))
     if isinstance(labeler, str):
         build: Callable[[Generator], Labeler] = choose(LABELERS, labeler, "labeler")
         labeler = build(default_rng([seed, 2]))
+    if not labeler.immediate and store is None:
+        raise PrefrlError(
+            f"nobody can find the temporary store to answer as {labeler.name!r}: name a file or a "
+            "database URL with store="
+        )
     with TemporaryDirectory() as folder, ComparisonStore(store or Path(folder) / "s") as opened:
         PreferenceLoop(
             recorder=recorder,

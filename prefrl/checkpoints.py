@@ -20,6 +20,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.running_mean_std import RunningMeanStd
+from stable_baselines3.common.save_util import recursive_getattr
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from prefrl.reward.ensemble import RewardEnsemble
@@ -92,6 +93,8 @@ def load(checkpoint: Path, agent: BaseAlgorithm, reward: RewardEnsemble | None) 
     try:
         weights = torch.load(checkpoint / "policy.pt", weights_only=True)
         agent.set_parameters(weights, exact_match=True, device=agent.device)
+        for name, saved in torch.load(checkpoint / "tensors.pt", weights_only=True).items():
+            _tensors(agent)[name].data.copy_(saved)  # in place: an optimizer holds it
         state: dict[str, Any] = json.loads((checkpoint / "state.json").read_text("utf-8"))
         if reward is not None and (checkpoint / "reward.safetensors").exists():
             reward.load(checkpoint / "reward.safetensors")
@@ -118,6 +121,7 @@ def _write(
     part: Path, agent: BaseAlgorithm, reward: RewardEnsemble | None, state: Mapping[str, Any]
 ) -> None:
     torch.save(agent.get_parameters(), part / "policy.pt")
+    torch.save(_tensors(agent), part / "tensors.pt")
     if reward is not None:
         reward.save(part / "reward.safetensors")
     for name, rms in _running(agent).items():
@@ -142,6 +146,11 @@ def _write_text(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _tensors(agent: BaseAlgorithm) -> dict[str, torch.Tensor]:
+    """What an agent learns besides its networks: SAC's entropy coefficient."""
+    return {name: recursive_getattr(agent, name) for name in agent._get_torch_save_params()[1]}
 
 
 def _running(agent: BaseAlgorithm) -> dict[str, RunningMeanStd]:

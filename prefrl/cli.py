@@ -41,7 +41,7 @@ class Train:
     run: Annotated[Path | None, arg(help_behavior_hint="(default: a new one in runs/)")] = None
     """Folder of the new run."""
     labeler: Annotated[str | None, _usual(_USUAL.labels.labeler)] = None
-    """oracle, stochastic, mistake, myopic, skip, equal, human, or one of your own."""
+    """oracle, stochastic, mistake, myopic, skip, equal, shuffled, human, or one of your own."""
     labels: Annotated[int | None, _usual(_USUAL.labels.budget)] = None
     """Label budget over the whole run."""
     schedule: Annotated[str | None, _usual(_USUAL.labels.schedule)] = None
@@ -71,9 +71,10 @@ class Train:
 
     def __call__(self, console: Console) -> None:
         if self.resume:
-            if self.env or self.config:
+            if self.env or self.config or self.run:
                 raise PrefrlError(
-                    f"--resume {self.resume} knows its environment: leave out ENV and --config"
+                    f"--resume {self.resume} knows its environment and its folder: leave out "
+                    "ENV, --config and --run"
                 )
             with RunDir.open(self.resume) as run:
                 run.lock()
@@ -97,7 +98,17 @@ class Train:
 
     def _base(self) -> RunConfig:
         if self.config:
-            return load(self.config)
+            if self.env:
+                raise PrefrlError(
+                    f"--config {self.config} names its own environment: leave out {self.env}, or "
+                    f"change it with --set env.id={self.env}"
+                )
+            config = load(self.config)
+            if not config.env.id and not any("env.id" in text for text in self.set):
+                raise PrefrlError(
+                    f"{self.config} names no environment: add id under [env], or --set env.id=..."
+                )
+            return config
         if not self.env:
             raise PrefrlError(
                 "nothing to train: name an ENV (`prefrl envs`), a --config or a --resume RUN"
@@ -136,8 +147,8 @@ class Eval:
 
     run: RunFolder
     """A run's folder."""
-    baseline: bool = False
-    """Train the same agent on the true reward when no reference is committed."""
+    reference: bool = False
+    """Train the same agent on the true reward where no reference is known."""
     leak_audit: bool = False
     """Train the same agent on constant and random rewards too."""
     debug: bool = False
@@ -145,7 +156,7 @@ class Eval:
 
     def __call__(self, console: Console) -> None:
         run = RunDir.open(self.run)
-        commands.evaluate(run, console, self.baseline, self.leak_audit)
+        commands.evaluate(run, console, self.reference, self.leak_audit)
         commands.report(run, console)
 
 
@@ -183,11 +194,13 @@ class Bench:
     """The same code in minutes, written beside the committed result and never over it."""
     jobs: int = 1
     """Rows trained side by side."""
+    again: bool = False
+    """Measure every row anew, those of the committed result too."""
     debug: bool = False
     """Show the trace of an error."""
 
     def __call__(self, console: Console) -> None:
-        commands.bench(self.name, self.quick, self.jobs, console)
+        commands.bench(self.name, console, self.quick, self.jobs, self.again)
 
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -249,7 +262,8 @@ def _check_before(config: RunConfig) -> None:
 
 
 def _must_match(old: RunConfig, new: RunConfig) -> None:
-    for name in ("env", "agent", "reward"):
+    old = replace(old, reward=replace(old.reward, fit=new.reward.fit))  # either goes on
+    for name in ("env", "agent", "reward", "seed"):
         if getattr(old, name) != getattr(new, name):
             raise PrefrlError(
                 f"--resume keeps the run's {name} settings: start a new run to change them"

@@ -11,9 +11,9 @@ from typing import Any
 from numpy.random import default_rng
 from rich.console import Console
 
-from prefrl.config import RunConfig
+from prefrl.config import RunConfig, choose
 from prefrl.rundir import RunDir, read_json, write_whole
-from prefrl.types import PrefrlError
+from prefrl.types import PrefrlError, StartAnew
 
 
 def train(config: RunConfig, run: RunDir, console: Console) -> Path:
@@ -30,12 +30,13 @@ def train(config: RunConfig, run: RunDir, console: Console) -> Path:
     )
     resumes = f"`prefrl train --resume {run.path}` goes on with it"
     try:
-        with TrainingProgress(config.steps, console) as progress:
+        with TrainingProgress(config.steps, console, run.store_path) as progress:
             run_loop(config, run, progress.on_pass, progress.on_wait)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; {resumes}") from None
     except (PrefrlError, OSError) as error:
-        error.add_note(f"the run and its answers are kept: {resumes}")
+        if not isinstance(error, StartAnew):
+            error.add_note(f"the run and its answers are kept: {resumes}")
         raise
     evaluation = evaluate(run, console)
     page = report(run, console)
@@ -46,56 +47,87 @@ def train(config: RunConfig, run: RunDir, console: Console) -> Path:
 
 
 def evaluate(
-    run: RunDir, console: Console, baseline: bool = False, leaks: bool = False
+    run: RunDir, console: Console, reference: bool = False, leaks: bool = False
 ) -> Mapping[str, Any]:
-    """True return, normalised score, predictor quality and leak audit into evaluation.json."""
+    """True return, normalised score, predictor quality and leak audit into evaluation.json.
+
+    Args:
+      reference: train RL on the true reward where nobody has for these settings.
+      leaks: train on rewards that know nothing; the file is written after each of them.
+    """
     import prefrl.evaluate as ev
     from prefrl.run import load_trained
 
     config = run.config()
     agent, reward = load_trained(config, run)
     returns = ev.true_returns(agent, config, config.eval_episodes)
-    known = read_json(run.evaluation_path)
     result: dict[str, Any] = {
         "true_return": float(returns.mean()),
         "true_returns": returns.tolist(),
         "episodes": len(returns),
-        "normalised_score": None,
-        "leak_audit": known.get("leak_audit"),
     }
     console.print(f"true return {returns.mean():,.1f} over {len(returns)} episodes")
-    reference = ev.committed_reference(config)
-    if reference is None and (baseline or leaks):
-        console.print("training the same agent on the true reward, to compare with")
-        reference = ev.measure_reference(config)
-    if reference is None:
-        console.print(
-            "no normalised score: these settings have no committed reference; "
-            f"`prefrl eval {run.path} --baseline` trains one",
-            soft_wrap=True,
-        )
-    else:
-        result |= {
-            "normalised_score": reference.score(result["true_return"]),
-            "random_return": reference.random_return,
-            "rl_return": reference.rl_return,
-            "reference": reference.source,
-        }
-    if reference is not None and leaks:
-        console.print("training the same agent on rewards that know nothing")
-        result["leak_audit"] = ev.leak_audit(config, reference)
     if math.isfinite(result["true_return"]):
         rng = default_rng(ev.EVAL_SEED)
         result["predictor"] = ev.predictor_quality(agent, reward, config, rng)
+        console.print(_describe_predictor(result["predictor"]), soft_wrap=True)
+    _score(run, result, console, train=reference or leaks)
+    write_whole(run.evaluation_path, json.dumps(result, indent=1))
+    for leak in ev.LEAKS if leaks else ():
+        console.print(f"training the same agent on {leak}", highlight=False)
+        result["leak_audit"][leak] = ev.leak_score(config, leak, ev.Reference(*_levels(result)))
+        console.print(f"  score {result['leak_audit'][leak]:.2f}", highlight=False)
+        write_whole(run.evaluation_path, json.dumps(result, indent=1))
+    return result
+
+
+def _score(run: RunDir, result: dict[str, Any], console: Console, train: bool) -> None:
+    """The normalised score, by a reference that is committed, known to this run, or trained now.
+
+    With the reference a run keeps its leak audit, whose scores are measured by it.
+    """
+    import prefrl.evaluate as ev
+
+    config, known = run.config(), read_json(run.evaluation_path)
+    key = ev.reference_key(config)
+    reference = ev.committed_reference(config)
+    if reference is None and known.get("reference_key") == key:
+        reference = ev.Reference(*_levels(known))
+    if reference is None and train:
+        console.print("training the same agent on the true reward, to compare with")
+        reference = ev.measure_reference(config)
+    result |= {"normalised_score": None, "leak_audit": {}}
+    if reference is None:
         console.print(
-            "predictor on unseen pairs: accuracy {accuracy:.2f}, calibration error {ece:.2f}, "
-            "correlation {correlation:.2f}".format(**result["predictor"])
-            if "accuracy" in result["predictor"]
-            else "predictor: no two unseen segments differ in true return",
+            "no normalised score: these settings have no committed reference; "
+            f"`prefrl eval {run.path} --reference` trains one",
             soft_wrap=True,
         )
-    write_whole(run.evaluation_path, json.dumps(result, indent=1))
-    return result
+        return
+    score = reference.score(result["true_return"])
+    result |= {
+        "normalised_score": score if math.isfinite(score) else None,
+        "random_return": reference.random_return,
+        "rl_return": reference.rl_return,
+        "reference": reference.source,
+        "reference_key": key,
+    }
+    if _levels(known) == _levels(result):
+        result["leak_audit"] = known.get("leak_audit") or {}
+
+
+def _levels(evaluation: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The fields of the Reference that an evaluation was made with."""
+    return tuple(evaluation.get(name) for name in ("random_return", "rl_return", "reference"))
+
+
+def _describe_predictor(quality: Mapping[str, Any]) -> str:
+    if "accuracy" not in quality:
+        return "predictor: no two unseen segments differ in true return"
+    return (
+        "predictor on unseen pairs: accuracy {accuracy:.2f}, calibration error {ece:.2f}, "
+        "correlation {correlation:.2f}".format(**quality)
+    )
 
 
 def report(run: RunDir, console: Console) -> Path:
@@ -136,11 +168,10 @@ def list_envs(console: Console) -> None:
     )
 
 
-def bench(name: str, quick: bool, jobs: int, console: Console) -> None:
+def bench(name: str, console: Console, quick: bool, jobs: int, again: bool) -> None:
     """Run a committed study."""
     from prefrl.bench import STUDIES
-    from prefrl.config import nearest
 
-    if name not in STUDIES:
-        raise PrefrlError(f"unknown study {name!r}: {nearest(name, STUDIES)}")
-    STUDIES[name](quick, jobs, console)
+    if jobs < 1:
+        raise PrefrlError(f"--jobs {jobs}: at least 1 is wanted")
+    choose(STUDIES, name, "study")(console, quick, jobs, again)

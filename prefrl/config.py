@@ -1,7 +1,7 @@
 """What a run is made of: frozen dataclasses, read from TOML and the command line.
 
-Configuration stops at the builders (`agents.py`, `loop.py`, `cli.py`): nothing below them
-ever sees one of these classes.
+Configuration stops at the builder, `run.py`, and at `evaluate.py`, which builds the same
+again: no stage ever sees one of these classes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PRESETS = Path(__file__).resolve().parent.parent / "runs" / "configs"
 class EnvConfig:
     """The environment and how many copies of it run."""
 
-    id: str = "HalfCheetah-v5"
+    id: str = ""
     kwargs: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of gymnasium.make."""
     module: str = ""
@@ -281,6 +281,11 @@ def validate(config: RunConfig) -> None:
         raise PrefrlError(
             f"steps = {config.steps} leave nothing after labels.warmup_steps = "
             f"{labels.warmup_steps}: raise --steps or lower labels.warmup_steps"
+        )
+    if reward.members == 1 and labels.ask_above > 0:
+        raise PrefrlError(
+            "reward.members = 1 never disagrees, and the gate would ask nothing: raise it, or ask "
+            "all with --ask-above 0"
         )
     if first_batch(labels) < 2:
         raise PrefrlError(

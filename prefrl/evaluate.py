@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from numpy.random import Generator, default_rng
 from scipy.special import expit
@@ -53,8 +54,9 @@ class Reference:
     source: str
 
     def score(self, true_return: float) -> float:
-        """0 is the random policy, 1 is RL on the true reward."""
-        return (true_return - self.random_return) / (self.rl_return - self.random_return)
+        """0 is the random policy, 1 is RL on the true reward; NaN where the two are alike."""
+        span = self.rl_return - self.random_return
+        return (true_return - self.random_return) / span if span else math.nan
 
 
 def true_returns(agent: BaseAlgorithm, config: RunConfig, episodes: int) -> Array:
@@ -87,7 +89,7 @@ def random_returns(config: RunConfig, episodes: int) -> Array:
 
 
 def train_rl(config: RunConfig) -> BaseAlgorithm:
-    """The rival: the same agent on the true reward, with return normalisation."""
+    """The reference: the same agent on the true reward, with return normalisation."""
     set_up_process(config.threads)
     set_random_seed(config.seed)
     spec = agent_spec(config.agent.name, config.agent.kwargs)
@@ -102,13 +104,12 @@ def train_rl(config: RunConfig) -> BaseAlgorithm:
 class ConstantReward:
     """A reward that knows nothing: the same everywhere."""
 
-    version = 0
-
-    def __init__(self, value: float) -> None:
-        self._value = value
+    def __init__(self, value: float, action_space: gym.Space[Any]) -> None:
+        self._value, self._action_dims = value, len(action_space.shape or ())
 
     def predict(self, obs: Array, actions: Array) -> Array:
-        return np.full(actions.shape[:2], self._value, dtype=np.float32)
+        lead = actions.shape[: actions.ndim - self._action_dims]
+        return np.full(lead, self._value, dtype=np.float32)
 
 
 def train_on_leak(config: RunConfig, leak: str) -> BaseAlgorithm:
@@ -129,7 +130,7 @@ def train_on_leak(config: RunConfig, leak: str) -> BaseAlgorithm:
         reward.set_inputs(inputs)
         reward.set_scale(inputs)
     else:
-        reward = ConstantReward(1.0 if leak == "constant+1" else -1.0)
+        reward = ConstantReward(1.0 if leak == "constant+1" else -1.0, env.action_space)
     agent = build_agent(config, env, reward)
     agent.learn(config.steps - config.labels.warmup_steps)
     return agent
@@ -168,13 +169,10 @@ def measure_reference(config: RunConfig) -> Reference:
     )
 
 
-def leak_audit(config: RunConfig, reference: Reference) -> dict[str, float]:
-    """Normalised scores on rewards that know nothing; what survives there was not learned."""
-    scores = {}
-    for leak in LEAKS:
-        returns = true_returns(train_on_leak(config, leak), config, config.eval_episodes)
-        scores[leak] = reference.score(float(returns.mean()))
-    return scores
+def leak_score(config: RunConfig, leak: str, reference: Reference) -> float:
+    """Normalised score on a reward that knows nothing; what survives there was not learned."""
+    returns = true_returns(train_on_leak(config, leak), config, config.eval_episodes)
+    return reference.score(float(returns.mean()))
 
 
 def predictor_quality(

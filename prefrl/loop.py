@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,7 @@ from prefrl.reward.fitters import Fitter
 from prefrl.schedules import Schedule
 from prefrl.segments import SegmentPool
 from prefrl.store import AlreadyAnswered, ComparisonStore
-from prefrl.types import Array, PrefrlError, Query, Segment
+from prefrl.types import Array, Query, Segment, StartAnew
 
 _FEATURE_STEPS = 8  # steps of a segment that stand for it where pairs are compared
 
@@ -92,37 +92,42 @@ class PreferenceLoop:
         self._asked_features: list[Array] = []
         self._last_fit: FitMetrics | None = None
         self._clock = (time.monotonic(), self.recorder.steps_taken)
+        self._cut_at = self.recorder.steps_taken
         self._count_what_is_there()
+        left = self.settings.total_steps - self.recorder.steps_taken
+        if left <= 0:
+            return
         if self.reward.knows_inputs:  # resumed: what was answered meanwhile counts from the start
             self._last_fit = self.fitter.start()
+            self._remember([comparison.query for comparison in self.store.comparisons()])
         else:
             self.first_batch()
         left = self.settings.total_steps - self.recorder.steps_taken
-        if left > 0:
-            callback = _BetweenRollouts(self)
-            self.agent.learn(left, callback=callback, reset_num_timesteps=False)
-            self.between_rollouts(last=True)
+        self.agent.learn(left, callback=_BetweenRollouts(self), reset_num_timesteps=False)
+        self.between_rollouts(last=True)
 
     def first_batch(self) -> None:
         """Ask about a random policy's segments, uniformly and ungated, and fit."""
         act_at_random(self.recorder, self.settings.warmup_steps, self.rng)
-        self._collect(newest=None)
+        self._episodes()
+        self._collect()
         if not len(self._pool):
-            raise PrefrlError(
+            raise StartAnew(
                 f"segments of {self.settings.segment_length} steps are longer than any episode "
                 "so far: lower labels.segment_length (--segment-length)"
             )
         first = min(self.settings.first_batch, self.settings.budget)
         self.progress.offered = max(self.progress.offered, first)
         pairs = draw_pairs(len(self._pool), max(0, first - self.progress.asked), self.rng)
-        self._post(pairs, np.full(len(pairs), np.nan))
+        asked = self._post(pairs, np.full(len(pairs), np.nan))
         self._wait_for(min(first, self.progress.asked))
         self._last_fit = self.fitter.start()
         if not self.reward.knows_inputs:
-            raise PrefrlError(
+            raise StartAnew(
                 f"the first {first} answers decided too little to fit a reward to: raise "
                 "--labels or labels.first_share"
             )
+        self._remember(asked)
         self.progress.next_ask = self.recorder.steps_taken + self.settings.ask_every
 
     def between_rollouts(self, last: bool = False) -> None:
@@ -131,17 +136,19 @@ class PreferenceLoop:
             return
         self.progress.next_ask = self.recorder.steps_taken + self.settings.ask_every
         row = self._episodes()
-        self._collect(newest=self.settings.ask_every // self.recorder.num_envs)
+        self._collect()
         if not last:
             row |= self._ask()
         self._last_fit = self.fitter.update() or self._last_fit
         self.progress.labels = self.store.counts().answered
         self.on_pass(row | self._standing())
 
-    def _collect(self, newest: int | None) -> None:
+    def _collect(self) -> None:
         """Cut as many segments as the new steps hold side by side."""
         length = self.settings.segment_length
-        rows = min(newest or self.recorder.recorded, self.recorder.recorded)
+        new = (self.recorder.steps_taken - self._cut_at) // self.recorder.num_envs
+        self._cut_at = self.recorder.steps_taken
+        rows = min(max(new, length), self.recorder.recorded)
         n = max(2, rows * self.recorder.num_envs // length)
         self._pool.add(self.recorder.sample_segments(n, length, self.rng, rows))
 
@@ -188,7 +195,15 @@ class PreferenceLoop:
         features: Array = scaled.reshape(len(segments), -1).numpy()
         return features
 
-    def _post(self, pairs: Array, spread: Array) -> None:
+    def _remember(self, asked: Sequence[Query]) -> None:
+        """What has been asked about, for strategies that keep their distance from it."""
+        if asked:
+            sides = [
+                self._features([getattr(q, side) for q in asked]) for side in ("left", "right")
+            ]
+            self._asked_features.extend(np.concatenate(sides, axis=1))
+
+    def _post(self, pairs: Array, spread: Array) -> list[Query]:
         """Queries into the store; a simulated teacher answers at once."""
         step = self.recorder.steps_taken
         queries = [
@@ -199,15 +214,23 @@ class PreferenceLoop:
         stored = self.store.add(queries)
         if self.labeler.immediate:
             answers = [(q.id, self.labeler.label(q)) for q in stored if q.id is not None]
-            self.store.answer_all(answers, self.labeler.name)
+            try:
+                self.store.answer_all(answers, self.labeler.name)
+            except AlreadyAnswered:  # a person was quicker with one of them
+                self._answer_open()
+        return stored
 
-    def _count_what_is_there(self) -> None:
-        """Take over what an earlier process left in the store."""
+    def _answer_open(self) -> None:
+        """Have a labeler who answers at once answer whatever nobody has a lease on."""
         name = self.labeler.name
         while self.labeler.immediate and (query := self.store.claim(name, lease_seconds=0)):
             assert query.id is not None
             with contextlib.suppress(AlreadyAnswered):  # no lease: a person may be quicker
                 self.store.answer(query.id, self.labeler.label(query), name)
+
+    def _count_what_is_there(self) -> None:
+        """Take over what an earlier process left in the store."""
+        self._answer_open()
         counts = self.store.counts()
         self.progress.labels = counts.answered
         self.progress.asked = counts.answered + counts.open + counts.leased
@@ -216,6 +239,7 @@ class PreferenceLoop:
     def _wait_for(self, answers: int) -> None:
         """Return when the store holds so many answers; only ever waits for people."""
         while (missing := answers - self.store.counts().answered) > 0:
+            self._answer_open()  # what a person held, and let go
             self.on_wait(missing)
             time.sleep(0.5)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import multiprocessing
+import multiprocessing.resource_tracker
 import os
 import signal
 import sys
@@ -39,6 +40,7 @@ def deaf_to_ctrl_c() -> Iterator[None]:
 
     The trainer alone stops, saves, and then ends the others.
     """
+    multiprocessing.resource_tracker.ensure_running()  # its own start lets signals through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

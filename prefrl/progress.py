@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console, RenderableType
@@ -30,10 +31,11 @@ class TrainingProgress:
     Args:
       total_steps: environment steps of the whole run.
       console: where to.
+      store: where people's answers are expected.
     """
 
-    def __init__(self, total_steps: int, console: Console) -> None:
-        self._total, self._console = total_steps, console
+    def __init__(self, total_steps: int, console: Console, store: Path) -> None:
+        self._total, self._console, self._store = total_steps, console, store
         self._next_line = 0.0
         self._true_return = math.nan
         self._started: tuple[float, float] | None = None
@@ -75,12 +77,12 @@ class TrainingProgress:
 
     def on_wait(self, missing: int) -> None:
         """Say what training waits for."""
-        text = f"waiting for {missing} first answers"
+        text = f"waiting for {missing} first answers in {self._store}"
         self._bar.below = text
         now = time.monotonic()
         if not self._console.is_terminal and now >= self._next_line:
             self._next_line = now + _PLAIN_SECONDS
-            self._console.print(text)
+            self._console.print(text, soft_wrap=True, highlight=False)
 
     def _time_left(self, now: float, step: float) -> str:
         started, first = self._started or (now, step)

@@ -51,7 +51,10 @@ def _state_reader(env: Any) -> Callable[[], Array | None]:
 
     def read() -> Array | None:
         state = getattr(env, "state", None)  # some have none before the first reset
-        return None if state is None else np.array(state, dtype=np.float64)
+        try:
+            return None if state is None else np.array(state, dtype=np.float64)
+        except (TypeError, ValueError):  # a state of some other kind draws nothing
+            return None
 
     return read
 
@@ -90,7 +93,10 @@ class Recorder(VecEnvWrapper):
         return type(None), ()
 
     def reset(self) -> Any:
-        obs = np.asarray(self.venv.reset())
+        try:
+            obs = np.asarray(self.venv.reset())
+        except Exception as error:
+            raise self._named(error) from error
         self._check(obs)
         if self._filled:  # whatever was under way ends here
             self._dones[(self._filled - 1) % self._rows] = True
@@ -101,10 +107,16 @@ class Recorder(VecEnvWrapper):
 
     def step_async(self, actions: Array) -> None:
         self._pending = actions
-        self.venv.step_async(actions)
+        try:
+            self.venv.step_async(actions)
+        except Exception as error:
+            raise self._named(error) from error
 
     def step_wait(self) -> VecEnvStepReturn:
-        stepped, rewards, dones, infos = self._step_envs()
+        try:
+            stepped, rewards, dones, infos = self.venv.step_wait()
+        except Exception as error:
+            raise self._named(error) from error
         obs = np.asarray(stepped)
         self._check(obs)
         for env in np.flatnonzero(dones):  # the agent bootstraps from it
@@ -126,13 +138,11 @@ class Recorder(VecEnvWrapper):
         return obs, self._zeros.copy(), dones, infos
 
     def close(self) -> None:
+        processes = self.venv.unwrapped
+        if getattr(processes, "waiting", False):  # SB3 waits for answers, and some were read
+            processes.waiting = False  # type: ignore[attr-defined]
         with contextlib.suppress(EOFError, ConnectionError):  # a dead process has closed itself
             self.venv.close()
-
-    @property
-    def capacity(self) -> int:
-        """Steps of each environment that the ring can hold."""
-        return self._rows
 
     @property
     def recorded(self) -> int:
@@ -216,19 +226,17 @@ class Recorder(VecEnvWrapper):
         self._returns[dones] = 0
         self._lengths[dones] = 0
 
-    def _step_envs(self) -> VecEnvStepReturn:
-        try:
-            return self.venv.step_wait()
-        except (EOFError, ConnectionError) as error:
-            raise PrefrlError(
+    def _named(self, error: Exception) -> PrefrlError:
+        """Whatever an environment did wrong, said as the user's to mend."""
+        if isinstance(error, EOFError | ConnectionError):
+            return PrefrlError(
                 f"the process of an environment ended after {self.steps_taken} steps: see its "
                 "message above, and mend the environment"
-            ) from error
-        except Exception as error:  # the environment's own, whatever it is
-            raise PrefrlError(
-                f"an environment failed after {self.steps_taken} steps with "
-                f"{type(error).__name__}: {error}: mend it (--debug shows where)"
-            ) from error
+            )
+        return PrefrlError(
+            f"an environment failed after {self.steps_taken} steps with "
+            f"{type(error).__name__}: {error}: mend it (--debug shows where)"
+        )
 
     def _check(self, obs: Array, first: int = 0) -> None:
         """Refuse what is not finite among observations, (E, ...), of the copies from `first` on."""

@@ -33,7 +33,7 @@ from prefrl.reward.nets import REWARD_NETS
 from prefrl.rundir import RunDir
 from prefrl.schedules import SCHEDULES
 from prefrl.store import ComparisonStore
-from prefrl.types import MachineError, PrefrlError
+from prefrl.types import MachineError, PrefrlError, StartAnew
 
 OnPass = Callable[[Mapping[str, float]], None]
 
@@ -89,7 +89,7 @@ def _run(loop: PreferenceLoop, keeper: Keeper) -> None:
         keeper.checkpoint()
     except (KeyboardInterrupt, PrefrlError, ValueError) as error:
         if not _is_finite(loop.agent):
-            raise PrefrlError(
+            raise StartAnew(
                 f"the agent's weights are no longer finite after {loop.recorder.steps_taken} "
                 "steps: start a new run with a lower agent.kwargs.learning_rate"
             ) from error

@@ -16,6 +16,10 @@ class PrefrlError(Exception):
     """A mistake of the user's: the message names the value and the remedy (exit status 2)."""
 
 
+class StartAnew(PrefrlError):  # noqa: N818 - what to do, not what happened
+    """A run cannot go on: only a new one helps."""
+
+
 class MachineError(PrefrlError):
     """The machine let us down - a full disk, a damaged file (exit status 1)."""
 

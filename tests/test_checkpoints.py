@@ -131,6 +131,20 @@ def test_adam_goes_on_where_it_was(
         assert ours[index]["exp_avg_sq"].abs().sum() > 0
 
 
+def test_the_entropy_coefficient_is_kept_where_its_optimizer_holds_it(
+    tmp_path: Path, trained_sac: tuple[BaseAlgorithm, RewardEnsemble]
+) -> None:
+    agent, reward = trained_sac
+    assert isinstance(agent, SAC) and agent.log_ent_coef is not None
+    assert agent.log_ent_coef.item() != 0, "it has been learned a little"
+    checkpoint = checkpoints.save(tmp_path, agent, reward, {"step": 1})
+    other, other_reward = build("sac", seed=1)
+    assert isinstance(other, SAC) and other.ent_coef_optimizer is not None
+    checkpoints.load(checkpoint, other, other_reward)
+    assert other.log_ent_coef is other.ent_coef_optimizer.param_groups[0]["params"][0]
+    assert torch.equal(other.log_ent_coef, agent.log_ent_coef)
+
+
 def test_replay_memory_is_kept(
     tmp_path: Path, trained_sac: tuple[BaseAlgorithm, RewardEnsemble]
 ) -> None:

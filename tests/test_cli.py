@@ -88,8 +88,10 @@ def steps_of(run: Path) -> list[int]:
         (["Pendulum-v1", "--set", "agent.kwargs.nsteps=5"], "unexpected keyword argument 'nsteps'"),
         (["Pendulum-v1", "--set", "env.kwargs.wrong=1"], "does not take env.kwargs"),
         (["Pendulum-v1", "--env-module", "nothere"], "cannot import 'nothere'"),
-        (["Pendulum-v1", "--config", "nothere.toml"], "no configuration file nothere.toml"),
+        (["--config", "nothere.toml"], "no configuration file nothere.toml"),
+        (["Pendulum-v1", "--config", "my.toml"], "my.toml names its own environment: leave out"),
         (["--resume", "nothere"], "nothere holds no run"),
+        (["--resume", "one", "--run", "other"], "leave out ENV, --config and --run"),
         (["--resume", "."], "holds no run (no config.toml)"),
         ([], "nothing to train: name an ENV"),
         (["CartPole-v1", "--agent", "sac"], "SAC cannot be built"),
@@ -116,6 +118,13 @@ def test_a_mistake_is_named_and_leaves_nothing_behind(
     assert done.err.startswith("prefrl: ") and wanted in done.err
     assert "Traceback" not in done.err
     assert not list(Path().iterdir())
+
+
+def test_a_configuration_file_without_an_environment(prefrl: Prefrl) -> None:
+    Path("mine.toml").write_text("[labels]\nbudget = 30\n")
+    done = prefrl("train", "--config", "mine.toml")
+    assert done.status == 2 and "mine.toml names no environment" in done.err
+    assert [p.name for p in Path().iterdir()] == ["mine.toml"]
 
 
 def test_a_configuration_file_with_a_wrong_key(prefrl: Prefrl) -> None:
@@ -192,6 +201,15 @@ def test_a_failing_environment_is_the_users(prefrl: Prefrl, trains_only: None) -
     done = prefrl("train", "odd/Raises-v0", *ODD, *TINY, "--run", "run")
     assert done.status == 2
     assert "ZeroDivisionError: the environment's own mistake" in done.err
+
+
+def test_one_failing_process_of_an_environment_ends_all(start: Prefrl) -> None:
+    """The copies before it have answered already: nobody waits for them again."""
+    words = ["odd/RaisesInOne-v0", *ODD, *TINY, "--set", "env.vec=subproc", "--run", "run"]
+    started = start("train", *words)
+    assert started.wait(120) == 2, started.output
+    assert "the environment's own mistake" in started.output
+    assert "the process of an environment ended after" in started.output
 
 
 def test_an_oracle_cannot_judge_by_nan(prefrl: Prefrl, trains_only: None) -> None:
@@ -290,6 +308,8 @@ def test_resuming_a_finished_run_changes_nothing(prefrl: Prefrl, trained: Path) 
         (["--agent", "a2c"], "keeps the run's agent settings"),
         (["--env-module", "odd_envs"], "keeps the run's env settings"),
         (["--segment-length", "7"], "keeps the run's segments of"),
+        (["--set", "reward.members=5"], "keeps the run's reward settings"),
+        (["--seed", "99"], "keeps the run's seed"),
         (["--labeler", "orcale"], "did you mean 'oracle'?"),
         (["Pendulum-v1"], "leave out ENV"),
     ],
@@ -301,6 +321,13 @@ def test_what_a_resumed_run_keeps(
     done = prefrl("train", "--resume", "done", *words)
     assert done.status == 2 and wanted in done.err
     assert (trained / "config.toml").read_bytes() == before
+
+
+def test_a_run_goes_on_with_the_other_way_of_fitting(prefrl: Prefrl, trained: Path) -> None:
+    """What the message of a fit that died advises, the other way round."""
+    done = prefrl("train", "--resume", "done", "--fit", "async", "--steps", "2600")
+    assert done.status == 0, done.err
+    assert steps_of(trained)[-1] >= 2600
 
 
 def test_a_resumed_run_remembers_what_was_changed(prefrl: Prefrl, trained: Path) -> None:
@@ -355,7 +382,9 @@ def test_a_disk_that_takes_no_more(prefrl: Prefrl, trains_only: None) -> None:
 # ---- Ctrl-C and pipes
 
 
-@pytest.mark.parametrize(("fit", "vec"), [("sync", "dummy"), ("async", "subproc")])
+@pytest.mark.parametrize(
+    ("fit", "vec"), [("sync", "dummy"), ("async", "dummy"), ("async", "subproc")]
+)
 def test_ctrl_c_leaves_a_run_that_resumes(
     start: Prefrl, prefrl: Prefrl, trains_only: None, fit: str, vec: str
 ) -> None:

@@ -158,6 +158,19 @@ def test_the_reference_is_the_first_comparisons(
     assert torch.equal(data.reference, before)
 
 
+def test_a_small_first_batch_is_the_reference_for_good(
+    ensemble_of: Callable[..., RewardEnsemble], answer: Answers
+) -> None:
+    """Only the first batch is asked without a known disagreement."""
+    data = ComparisonData(ensemble_of(), seed=0)
+    data.add([answer(q, LEFT) for q in range(1, 4)])
+    before = data.reference
+    for q in range(4, 9):
+        later = answer(q, RIGHT)
+        data.add([replace(later, query=replace(later.query, disagreement=0.2))])
+    assert torch.equal(data.reference, before)
+
+
 def filled(
     ensemble_of: Callable[..., RewardEnsemble], n: int, seed: int = 0, first: int = 1
 ) -> ComparisonData:

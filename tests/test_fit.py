@@ -86,7 +86,6 @@ def test_a_linear_reward_is_found(ensemble_of: Ensembles) -> None:
     assert metrics["comparisons"] == 400
     assert metrics["heldout_accuracy"] > 0.9
     assert metrics["train_nll"] < metrics["heldout_nll"] < 0.3
-    assert ensemble.version == 1
 
 
 def test_shuffled_answers_teach_nothing(ensemble_of: Ensembles) -> None:
@@ -185,7 +184,6 @@ def test_a_later_fit_goes_on_and_keeps_the_input_scaling(ensemble_of: Ensembles)
     assert torch.equal(ensemble.input_std, std)
     moved = (ensemble.net.layers[0].weight - before).abs().max()
     assert 0 < moved < 0.2, "it goes on from where it stood"
-    assert ensemble.version == 2
 
 
 def test_members_are_normalised_on_the_reference(ensemble_of: Ensembles) -> None:

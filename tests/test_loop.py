@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
-from numpy.random import Generator, default_rng
+from numpy.random import Generator
 from stable_baselines3 import PPO
 
 import prefrl
 from prefrl.config import LabelConfig
+from prefrl.queries import Candidates
 from prefrl.types import Preference, Query
 
 NEVER = 0.5  # the most that members can disagree: three never reach it
@@ -30,19 +32,16 @@ class Knowing:
         """Nothing depends on it."""
 
 
-class CoinToss(Knowing):
-    """Answers that say nothing."""
-
-    name = "coin-toss"
-
-    def __init__(self, rng: Generator) -> None:
-        self._rng = rng
-
-    def label(self, query: Query) -> Preference:
-        return Preference.LEFT if self._rng.random() < 0.5 else Preference.RIGHT
+Pass = tuple[bool, Mapping[str, float]]
 
 
-def passes(labeler: Any, ask_above: float = NEVER) -> list[tuple[bool, Mapping[str, float]]]:
+def passes(
+    labeler: Any,
+    ask_above: float = NEVER,
+    steps: int = 1600,
+    store: Path | None = None,
+    **asking: Any,
+) -> list[Pass]:
     """Each pass that asked: whether the ensemble was informed before it, and what it measured."""
     env = prefrl.make_env("Pendulum-v1", n_envs=2, seed=0)
     reward = prefrl.RewardEnsemble(env.observation_space, env.action_space, hidden=(16,))
@@ -51,11 +50,9 @@ def passes(labeler: Any, ask_above: float = NEVER) -> list[tuple[bool, Mapping[s
         rollout_buffer_class=prefrl.RelabelledRolloutBuffer,
         rollout_buffer_kwargs={"recorder": env, "reward": reward},
     )  # fmt: skip
-    asking = LabelConfig(
-        segment_length=10, warmup_steps=512, ask_every=128, ask_above=ask_above, first_share=0.4,
-        schedule="constant",
-    )  # fmt: skip
-    found: list[tuple[bool, Mapping[str, float]]] = []
+    usual = {"segment_length": 10, "warmup_steps": 512, "ask_every": 128, "first_share": 0.4}
+    settings = LabelConfig(ask_above=ask_above, schedule="constant", **(usual | asking))
+    found: list[Pass] = []
     informed: list[bool] = []  # after each fit; the next pass asks by it
 
     def on_pass(row: Mapping[str, float]) -> None:
@@ -63,13 +60,16 @@ def passes(labeler: Any, ask_above: float = NEVER) -> list[tuple[bool, Mapping[s
             found.append((informed[-1], row))
         informed.append(bool(reward.informed))
 
-    prefrl.learn(agent, reward, labeler, labels=100, steps=1600, asking=asking, on_pass=on_pass)
+    prefrl.learn(
+        agent, reward, labeler, labels=100, steps=steps, asking=settings, store=store,
+        on_pass=on_pass,
+    )  # fmt: skip
     return found
 
 
 def test_the_gate_is_open_while_the_ensemble_does_no_better_than_guessing() -> None:
     """Members that know nothing agree: a gate that counted then would never ask again."""
-    found = passes(CoinToss(default_rng(0)))
+    found = passes("shuffled")
     uninformed = [row for informed, row in found if not informed]
     assert len(uninformed) >= 4
     for row in uninformed:
@@ -93,3 +93,69 @@ def test_no_more_is_asked_than_the_schedule_offers(ask_above: float) -> None:
     assert all(row["labels"] <= row["offered"] for row in rows)
     spent = [row["labels"] == row["offered"] for row in rows]
     assert all(spent) == (ask_above == 0), "all of it without a gate, and less with one"
+
+
+class Watching(Knowing):
+    """Remembers what it was told and asked, in order."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, float]] = []
+
+    def observe_episode(self, true_return: float, length: int) -> None:
+        self.events.append(("episode", true_return))
+
+    def label(self, query: Query) -> Preference:
+        self.events.append(("query", max(query.left.step, query.right.step)))
+        return super().label(query)
+
+
+def test_a_labeler_knows_the_random_policys_episodes_before_its_first_answer() -> None:
+    """The margins of the skip and equal teachers are shares of the mean return."""
+    labeler = Watching()
+    passes(labeler, warmup_steps=1024, steps=1600)
+    kinds = [kind for kind, _ in labeler.events]
+    assert kinds[: kinds.index("query")] == ["episode"] * 4  # 2 copies, 512 steps, 200 an episode
+
+
+@pytest.mark.parametrize("ask_every", [16, 128])
+def test_candidates_are_recent_however_often_it_asks(ask_every: int) -> None:
+    """16 steps of two copies hold no segment of 10 that is all new."""
+    labeler = Watching()
+    passes(labeler, ask_above=0.0, ask_every=ask_every, pool_size=100)
+    newest = [step for kind, step in labeler.events if kind == "query"]
+    assert max(newest) > 1400
+
+
+def test_what_was_asked_first_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """k-center keeps its distance from the first batch too."""
+    known: list[int] = []
+
+    def strategy(candidates: Candidates, n: int, rng: Generator) -> Any:
+        known.append(len(candidates.asked))
+        assert candidates.asked.shape[1] == candidates.features.shape[1]
+        return rng.permutation(len(candidates.features))[:n]
+
+    monkeypatch.setitem(prefrl.STRATEGIES, "remembering", strategy)
+    passes(Knowing(), ask_above=0.0, strategy="remembering")
+    assert known[0] == 40
+    assert known == sorted(known) and known[-1] > 60
+
+
+def test_a_person_may_be_quicker_than_the_labeler(
+    tmp_path: Path,
+) -> None:
+    """Somebody answers one query of the batch that the labeler is busy with."""
+    where = tmp_path / "store.sqlite"
+
+    class Beaten(Knowing):
+        def label(self, query: Query) -> Preference:
+            if query.id == 3:
+                with prefrl.ComparisonStore(where) as other:
+                    other.answer(3, Preference.TIE, "anna")
+            return super().label(query)
+
+    passes(Beaten(), store=where)
+    with prefrl.ComparisonStore(where) as store:
+        told = {c.query.id: c.labeler for c in store.comparisons()}
+    assert told[3] == "anna"
+    assert len(told) >= 40 and set(told.values()) == {"anna", "knowing"}

@@ -225,7 +225,7 @@ def test_a_true_reward_that_is_no_number_is_refused(name: str, value: float) -> 
 @pytest.mark.parametrize("name", sorted(LABELERS))
 def test_every_labeler_keeps_to_the_contract(name: str) -> None:
     rng = np.random.default_rng(1)
-    asked = [query(*rng.normal(size=(2, 5))) for _ in range(40)]
+    asked = [query(*rng.normal(size=(2, 5))) for _ in range(400)]
 
     def answers(seed: int) -> list[Preference]:
         labeler = LABELERS[name](np.random.default_rng(seed))
@@ -241,7 +241,11 @@ def test_every_labeler_keeps_to_the_contract(name: str) -> None:
     if first:
         truth = [teacher().label(q) for q in asked]
         decided = [(a, t) for a, t in zip(first, truth, strict=True) if a in (LEFT, RIGHT)]
-        assert np.mean([a is t for a, t in decided]) > 0.6, "it likes what is good"
+        likes_what_is_good = np.mean([a is t for a, t in decided])
+        if name == "shuffled":
+            assert 0.4 < likes_what_is_good < 0.6, "it tells nothing"
+        else:
+            assert likes_what_is_good > 0.6
 
 
 def test_nobody_can_make_a_person_answer() -> None:

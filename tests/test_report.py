@@ -87,7 +87,7 @@ def evaluation(segments: int = 60) -> dict[str, Any]:
             "nll": 0.22,
             "ece": 0.024,
             "correlation": 0.93,
-            "epic": 0.18,
+            "pearson_distance": 0.18,
             "reliability": {
                 "confidence": [0.55, 0.75, 0.95],
                 "accuracy": [0.5, 0.8, 1.0],

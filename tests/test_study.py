@@ -46,7 +46,7 @@ def run(
 
     def call(quick: bool = False, by: Callable[..., Row] = measure) -> str:
         study = Study("sums", specs, by, headline, ("task", "seed", "score"))
-        study(quick, 1, Console(width=120))
+        study(Console(width=120), quick)
         return capsys.readouterr().out
 
     return call

@@ -6,18 +6,18 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.random import default_rng
 
-from prefrl.bench.study import Row, Study
+from prefrl.bench.study import BENCHMARKS, Row, Study
 from prefrl.config import PRESETS, RunConfig, from_mapping, load
 from prefrl.evaluate import (
     EVAL_SEED,
     LEAKS,
+    Reference,
     committed_reference,
     predictor_quality,
     random_returns,
@@ -26,8 +26,6 @@ from prefrl.evaluate import (
     train_rl,
     true_returns,
 )
-from prefrl.labelers import LABELERS
-from prefrl.labelers.oracle import SimulatedTeacher, TeacherSettings
 from prefrl.metrics import read_metrics
 from prefrl.run import train
 from prefrl.rundir import RunDir
@@ -66,9 +64,6 @@ LOOP_ROWS: tuple[tuple[str, str], ...] = (
     ),
 )
 
-# Answers that have nothing to do with the clips: each is the truth or its opposite, at random.
-LABELERS["shuffled"] = partial(SimulatedTeacher, "shuffled", TeacherSettings(epsilon=0.5))
-
 
 def task_config(task: str, arm: str, seed: int, quick: bool) -> RunConfig:
     """A task's preset as an arm changes it; fitted synchronously, so that it repeats."""
@@ -99,12 +94,7 @@ def measure_reference_row(spec: Row, work: Path) -> Row:
 def measure_loop_row(spec: Row, work: Path) -> Row:
     """One run of one arm: its score, its labels, and what its gate was worth."""
     config = task_config(spec["task"], spec["arm"], spec["seed"], spec["quick"])
-    reference = committed_reference(config, _references(spec["quick"]))
-    if reference is None:
-        raise PrefrlError(
-            f"no committed reference for {spec['task']}: run `prefrl bench references"
-            f"{' --quick' * spec['quick']}` first"
-        )
+    reference = _reference(spec)
     started = time.monotonic()
     if spec["arm"] in LEAKS:
         returns = true_returns(train_on_leak(config, spec["arm"]), config, config.eval_episodes)
@@ -209,9 +199,27 @@ def _of(rows: Sequence[Row], task: str, arm: str) -> list[Row]:
     return [r for r in rows if r["task"] == task and r["arm"] == arm]
 
 
-def _references(quick: bool) -> Path:
-    folder = PRESETS.parent / "benchmarks" / "references"
-    return (folder / "quick" if quick else folder) / "result.json"
+def _reference(spec: Row) -> Reference:
+    """What a row's score is measured between.
+
+    Raises:
+      PrefrlError: nobody has measured it yet.
+    """
+    quick = spec["quick"]
+    config = task_config(spec["task"], spec["arm"], spec["seed"], quick)
+    folder = BENCHMARKS / "references"
+    reference = committed_reference(config, (folder / "quick" if quick else folder) / "result.json")
+    if reference is None:
+        raise PrefrlError(
+            f"no committed reference for {spec['task']}: run `prefrl bench references"
+            f"{' --quick' * quick}` first"
+        )
+    return reference
+
+
+def _require_references(missing: Sequence[Row]) -> None:
+    for spec in missing:
+        _reference(spec)
 
 
 def reference_specs(quick: bool) -> Sequence[Row]:
@@ -247,4 +255,5 @@ LOOP = Study(
         *("task", "arm", "seed", "steps", "labels", "offered", "score", "true_return"),
         *("accuracy", "ece", "gate_error_above", "gate_error_below", "seconds"),
     ),
+    require=_require_references,
 )

@@ -20,8 +20,10 @@ import numpy as np
 from prefrl.bench.study import Row, Study
 from prefrl.config import PRESETS, RunConfig, from_mapping, load
 from prefrl.evaluate import train_rl
+from prefrl.process import end_with_parent
 from prefrl.run import train
 from prefrl.rundir import RunDir
+from prefrl.types import MachineError
 
 TASKS = {"half_cheetah": 200_000, "pendulum": 100_000}
 """Steps of each side of a pair."""
@@ -59,12 +61,17 @@ def _in_fresh_process(side: str, spec: Row, work: Path) -> float:
     ours, theirs = context.Pipe()
     process = context.Process(target=_send, args=(theirs, side, spec, work))
     process.start()
-    rate: float = ours.recv()
+    theirs.close()
+    try:
+        rate: float = ours.recv()
+    except EOFError:
+        raise MachineError(f"the {side} side of {spec} ended: see its message above") from None
     process.join()
     return rate
 
 
 def _send(pipe: Any, side: str, spec: Row, work: Path) -> None:
+    end_with_parent()
     pipe.send(steps_per_second(side, spec, work))
 
 

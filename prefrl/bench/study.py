@@ -9,6 +9,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -19,8 +20,8 @@ from rich.console import Console
 
 from prefrl.config import PRESETS
 from prefrl.process import end_with_parent
-from prefrl.rundir import commit, read_json, versions
-from prefrl.types import PrefrlError
+from prefrl.rundir import commit, read_json, versions, write_whole
+from prefrl.types import MachineError, PrefrlError
 
 BENCHMARKS = PRESETS.parent / "benchmarks"
 
@@ -37,7 +38,8 @@ class Study:
       measure: runs one row and returns it, its spec included; importable by name, for it
         runs in a process of its own. It may keep files in the folder it is given.
       headline: the named numbers that the rows add up to.
-      columns: of table.md, row keys in order.
+      columns: of table.md, row keys in order; the commit of each row follows.
+      require: refuses, before anything is measured, rows that cannot be.
     """
 
     name: str
@@ -45,25 +47,38 @@ class Study:
     measure: Callable[[Row, Path], Row]
     headline: Callable[[Sequence[Row]], Mapping[str, float]]
     columns: Sequence[str]
+    require: Callable[[Sequence[Row]], None] = lambda missing: None
 
-    def __call__(self, quick: bool, jobs: int, console: Console) -> None:
+    def __call__(
+        self, console: Console, quick: bool = False, jobs: int = 1, again: bool = False
+    ) -> None:
         """Run what is missing and write result.json and table.md.
 
         A quick study is written to a folder of its own, never over the committed one.
+
+        Args:
+          jobs: rows measured side by side.
+          again: nothing counts as done.
         """
         folder = BENCHMARKS / self.name / "quick" if quick else BENCHMARKS / self.name
         work = folder / "work"
         work.mkdir(parents=True, exist_ok=True)
-        specs = self.specs(quick)
-        rows = [row for row in _known(folder) if any(_matches(row, s) for s in specs)]
-        missing = [s for s in specs if not any(_matches(row, s) for row in rows)]
-        console.print(f"{self.name}: {len(rows)} rows done, {len(missing)} to go", highlight=False)
+        command = f"prefrl bench {self.name}{' --quick' * quick}"
         source = commit()  # now: the tree may change while a study runs
         with _alone(work):
+            specs = self.specs(quick)
+            known = [] if again else _known(folder)
+            rows = [row for row in known if any(_matches(row, s) for s in specs)]
+            missing = [s for s in specs if not any(_matches(row, s) for row in rows)]
+            self.require(missing)
+            console.print(
+                f"{self.name}: {len(rows)} rows done, {len(missing)} to go"
+                + " (--again measures all)" * (not missing),
+                highlight=False,
+            )
             for row in _run_all(self.measure, missing, work, jobs):
                 rows.append(row | {"commit": source})
                 rows.sort(key=lambda r: next(i for i, s in enumerate(specs) if _matches(r, s)))
-                command = f"prefrl bench {self.name}{' --quick' * quick}"
                 self._write(folder, rows, len(specs), command, source)
                 console.print(_line(row, self.columns), soft_wrap=True, highlight=False)
         for name, value in self.headline(rows).items():
@@ -84,14 +99,13 @@ class Study:
             "rows": rows,
             "headline": dict(self.headline(rows)),
         }
-        part = folder / "result.part"
-        part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        part.replace(folder / "result.json")
-        (folder / "table.md").write_text(self._table(rows), encoding="utf-8")
+        write_whole(folder / "result.json", json.dumps(result, indent=1) + "\n")
+        write_whole(folder / "table.md", self._table(rows))
 
     def _table(self, rows: Sequence[Row]) -> str:
-        lines = ["| " + " | ".join(self.columns) + " |", "|" + "---|" * len(self.columns)]
-        lines += ["| " + " | ".join(_cell(r.get(c)) for c in self.columns) + " |" for r in rows]
+        columns = [*self.columns, "commit"]
+        lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+        lines += ["| " + " | ".join(_cell(r.get(c)) for c in columns) + " |" for r in rows]
         return "\n".join(lines) + "\n"
 
 
@@ -125,6 +139,11 @@ def _run_all(
         futures = [pool.submit(measure, spec, work) for spec in specs]
         for future in as_completed(futures):
             yield future.result()
+    except BrokenProcessPool:
+        raise MachineError(
+            "the process of a row ended (out of memory?): run the study again, it goes on from "
+            "the rows that are done"
+        ) from None
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from numpy.random import Generator
 
 from prefrl.labelers.human import HumanLabeler
-from prefrl.labelers.oracle import TEACHERS, simulated_teacher
+from prefrl.labelers.oracle import TEACHERS, SimulatedTeacher, TeacherSettings, simulated_teacher
 from prefrl.types import Preference, Query
 
 
@@ -33,6 +33,9 @@ class Labeler(Protocol):
 
 LABELERS: dict[str, Callable[[Generator], Labeler]] = {
     **{name: simulated_teacher(name) for name in TEACHERS},
+    # Each answer is the oracle's or its opposite, at random: nothing can be learned from it, and
+    # a study that learns something all the same has a leak.
+    "shuffled": lambda rng: SimulatedTeacher("shuffled", TeacherSettings(epsilon=0.5), rng),
     "human": lambda rng: HumanLabeler(),
 }
 """Builders by name; each is given a random number generator."""

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import statistics
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from prefrl.config import RunConfig, to_mapping
 from prefrl.report import page as html
 from prefrl.report import plots, quality
 from prefrl.report.run import RunData, read_run
 from prefrl.report.svg import decimal, last, number, percent, series, short
+from prefrl.rundir import RunDir, write_whole
 from prefrl.types import MachineError
 
 
@@ -26,12 +26,10 @@ def write_report(run: Path) -> Path:
       MachineError: one of its files is damaged, or the page cannot be written.
     """
     data = read_run(run)
-    target = run / "report" / "index.html"
-    fresh = target.with_suffix(".html.new")
+    target = RunDir(run).report / "index.html"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_text(render(data), encoding="utf-8")
-        os.replace(fresh, target)  # a reader never sees half a page
+        write_whole(target, render(data))
     except OSError as error:
         raise MachineError(f"cannot write {target} ({error.strerror}): free some space") from error
     return target
@@ -92,70 +90,69 @@ def _lead(data: RunData) -> str:
     )
 
 
-def _headline(data: RunData) -> list[tuple[str, str, str, str]]:
-    rows, evaluation = data.rows, data.evaluation
-    unknown, evaluate = html.NONE, data.fill_in("--baseline")
-    score = number(evaluation, "normalised_score")
-    figures = [
-        (
-            "Normalised score",
-            unknown if score is None else decimal(score),
-            "",
-            evaluate if score is None else "0 = random policy, 1 = RL on the true reward",
-        )
+Figure: TypeAlias = tuple[str, str, str, str]  # title, value, beside it, under it
+
+
+def _headline(data: RunData) -> list[Figure]:
+    return [
+        _score(data),
+        _true_return(data),
+        _labels_used(data),
+        _accuracy(data),
+        _steps(data),
+        _speed(data),
     ]
-    true, episodes = number(evaluation, "true_return"), number(evaluation, "episodes")
+
+
+def _score(data: RunData) -> Figure:
+    score = number(data.evaluation, "normalised_score")
+    if score is None:
+        return "Normalised score", html.NONE, "", data.fill_in("--reference")
+    return "Normalised score", decimal(score), "", "0 = random policy, 1 = RL on the true reward"
+
+
+def _true_return(data: RunData) -> Figure:
+    true, episodes = number(data.evaluation, "true_return"), number(data.evaluation, "episodes")
     about = f"mean of {episodes:.0f} episodes" if episodes else "mean of the evaluation"
     if true is None:
-        true, about = last(rows, "true_return"), "of the last training episodes"
-    figures.append(
-        (
-            "True return",
-            unknown if true is None else short(true),
-            "",
-            "no episode has ended yet" if true is None else about,
-        )
-    )
-    used, offered, budget = (last(rows, key) for key in ("labels", "offered", "labels_budget"))
+        true, about = last(data.rows, "true_return"), "of the last training episodes"
+    if true is None:
+        return "True return", html.NONE, "", "no episode has ended yet"
+    return "True return", short(true), "", about
+
+
+def _labels_used(data: RunData) -> Figure:
+    keys = ("labels", "offered", "labels_budget")
+    used, offered, budget = (last(data.rows, key) for key in keys)
+    if used is None:
+        return "Labels used", html.NONE, "", "no answers yet"
     of = offered if offered is not None else budget
-    figures.append(
-        (
-            "Labels used",
-            unknown if used is None else short(used),
-            f"of {short(of)}" if of is not None and used is not None else "",
-            "no answers yet" if used is None else _labels_about(used, offered, budget),
-        )
-    )
-    accuracy, where = number(evaluation, "predictor", "accuracy"), "on fresh pairs of segments"
-    if accuracy is None:
-        accuracy, where = last(rows, "heldout_accuracy"), "on answers kept out of training"
-    figures.append(
-        (
-            "Held-out accuracy",
-            unknown if accuracy is None else percent(accuracy),
-            "",
-            "no reward has been fitted yet" if accuracy is None else where,
-        )
-    )
+    beside = f"of {short(of)}" if of is not None else ""
+    return "Labels used", short(used), beside, _labels_about(used, offered, budget)
+
+
+def _accuracy(data: RunData) -> Figure:
+    unseen = number(data.evaluation, "predictor", "accuracy")
+    if unseen is not None:
+        return "Accuracy on unseen pairs", percent(unseen), "", "of fresh segments, by true return"
+    heldout = last(data.rows, "heldout_accuracy")
+    if heldout is not None:
+        return "Held-out accuracy", percent(heldout), "", "on answers kept out of training"
+    return "Held-out accuracy", html.NONE, "", "no reward has been fitted yet"
+
+
+def _steps(data: RunData) -> Figure:
+    rows = data.rows
     done, wanted = (float(rows[-1]["step"]) if rows else 0.0), float(data.config["steps"])
-    figures.append(
-        (
-            "Steps",
-            short(done),
-            f"of {short(wanted)}" if done < wanted else "",
-            f"in {short(len(rows))} pass{'' if len(rows) == 1 else 'es'} of the loop",
-        )
-    )
-    speed = series(rows, "steps_per_second")[:, 1]
-    figures.append(
-        (
-            "Steps per second",
-            short(statistics.median(speed.tolist())) if len(speed) else unknown,
-            "",
-            f"median, {data.config['env']['n_envs']} environments",
-        )
-    )
-    return figures
+    beside = f"of {short(wanted)}" if done < wanted else ""
+    about = f"in {short(len(rows))} pass{'' if len(rows) == 1 else 'es'} of the loop"
+    return "Steps", short(done), beside, about
+
+
+def _speed(data: RunData) -> Figure:
+    speed = series(data.rows, "steps_per_second")[:, 1]
+    value = short(statistics.median(speed.tolist())) if len(speed) else html.NONE
+    return "Steps per second", value, "", f"median, {data.config['env']['n_envs']} environments"
 
 
 def _learning(data: RunData) -> list[str]:
@@ -177,7 +174,7 @@ def _learning(data: RunData) -> list[str]:
             "The same agent trained on a constant or a random network as its reward shows what "
             "the environment gives away by itself: only what the blue bar reaches beyond the "
             f"orange ones was learned from preferences.{source}",
-            f"No normalised score yet: {data.fill_in('--baseline')}.",
+            f"No normalised score yet: {data.fill_in('--reference')}.",
         ),
     ]
 

@@ -13,6 +13,7 @@ from typing import Any
 from prefrl.config import RunConfig, to_mapping
 from prefrl.metrics import read_metrics
 from prefrl.report.svg import Rows
+from prefrl.rundir import RunDir
 from prefrl.types import MachineError, PrefrlError
 
 
@@ -34,7 +35,8 @@ class RunData:
 
 def read_run(run: Path) -> RunData:
     """Gather what the page shows; the true reward stays where evaluation wrote it."""
-    config = run / "config.toml"
+    folder = RunDir(run)
+    config = folder.config_path
     if not config.is_file():
         raise PrefrlError(
             f"{run} is not a run folder (no config.toml in it): give a folder under runs/"
@@ -46,9 +48,9 @@ def read_run(run: Path) -> RunData:
     return RunData(
         path=run,
         config=_over(to_mapping(RunConfig()), settings),
-        rows=read_metrics(run / "metrics.jsonl"),
-        evaluation=_read_table(run / "report" / "evaluation.json", "run prefrl eval again"),
-        versions=_read_table(run / "versions.json", "delete it; prefrl train writes it anew"),
+        rows=read_metrics(folder.metrics_path),
+        evaluation=_read_table(folder.evaluation_path, "run prefrl eval again"),
+        versions=_read_table(folder.versions_path, "delete it; the page does without"),
     )
 
 

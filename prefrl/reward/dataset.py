@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -29,6 +30,7 @@ class ComparisonData:
         self._latest = latest
         self._rows: dict[int, tuple[Tensor, float]] = {}  # by query, oldest answer first
         self._stacked: tuple[Tensor, Tensor] | None = None
+        self._first_batch: set[int] = set()
         self.last_id = 0
         """Number of the last comparison read; the next read starts after it."""
 
@@ -52,6 +54,8 @@ class ComparisonData:
             self._check_length(len(query.left), len(query.right))
             sides = [self._encode(s.obs, s.actions) for s in (query.left, query.right)]
             self._rows[query.id] = torch.stack(sides), p_left
+            if math.isnan(query.disagreement):
+                self._first_batch.add(query.id)
         if comparisons:
             self._stacked = None
 
@@ -62,12 +66,14 @@ class ComparisonData:
 
     @property
     def reference(self) -> Tensor:
-        """Segments of the earliest queries, (R, 2, T, D): what rewards are normalised on.
+        """Segments of the first batch's queries, (R, 2, T, D): what rewards are normalised on.
 
-        It stays the same from fit to fit. On a batch that follows the agent, the reward's
-        offset would move with every fit, and the agent's value estimates with it.
+        It stays the same from fit to fit, and after a resume. On a batch that follows the
+        agent, the reward's offset would move with every fit, and the agent's value estimates
+        with it.
         """
-        earliest = sorted(self._rows)[:REFERENCE_PAIRS]  # a revised answer keeps its place
+        queries = self._rows.keys() & self._first_batch or self._rows.keys()
+        earliest = sorted(queries)[:REFERENCE_PAIRS]  # a revised answer keeps its place
         return torch.stack([self._rows[query][0] for query in earliest])
 
     @property

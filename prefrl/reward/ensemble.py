@@ -57,8 +57,6 @@ class RewardEnsemble(nn.Module):
         self.action_space = action_space
         self.n_members = n_members
         self.output_std = output_std
-        self.version = 0
-        """Counts the fits; whoever caches predictions looks at it."""
         sizes = (vector_size(observation_space), vector_size(action_space))
         generator = generator or Generator().manual_seed(0)
         self.net = REWARD_NETS[net](*sizes, n_members, hidden, generator)
@@ -161,7 +159,6 @@ class RewardEnsemble(nn.Module):
 
     def save(self, path: Path, **notes: str) -> None:
         """Weights as safetensors, in one step: a reader sees the old file or the new one."""
-        notes |= {"version": str(self.version)}
         part = path.with_suffix(".part")
         save_file({k: v.contiguous() for k, v in self.state_dict().items()}, part, notes)
         part.replace(path)
@@ -176,4 +173,3 @@ class RewardEnsemble(nn.Module):
             self.load_state_dict(load_file(path))
         except (SafetensorError, RuntimeError, OSError) as error:
             raise MachineError(f"{path} holds no reward ensemble of this shape: {error}") from None
-        self.version += 1

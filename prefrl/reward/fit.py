@@ -84,7 +84,6 @@ def fit(
                 break
     _restore(parameters, best_weights)
     ensemble.set_scale(data.reference)
-    ensemble.version += 1
     return _summary(ensemble, data, weights == 0, epochs)
 
 

@@ -1,0 +1,150 @@
+"""Evaluation on literal numbers, and what it keeps from one call to the next."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from prefrl import evaluate
+from prefrl.config import RunConfig, from_mapping
+from prefrl.evaluate import Reference, committed_reference, judge, reference_key
+from prefrl.types import Array, Segment
+
+TINY = shlex.split(
+    "Pendulum-v1 --steps 2000 --labels 20 --n-envs 2 --fit sync --set labels.warmup_steps=512 "
+    "--set labels.ask_every=512 --set eval_episodes=1 --set agent.kwargs.n_steps=128 --run run"
+)
+
+
+def test_a_score_is_measured_between_random_and_rl() -> None:
+    reference = Reference(random_return=-100, rl_return=300, source="")
+    assert [reference.score(x) for x in (-100, 100, 300, 400)] == [0, 0.5, 1, 1.25]
+    assert math.isnan(Reference(7, 7, "RL learned nothing").score(8))
+
+
+class Believes:
+    """An ensemble whose members predict known returns, (M, N); its rewards spread them evenly."""
+
+    def __init__(self, returns: Any) -> None:
+        self._returns = np.array(returns, dtype=np.float64)
+
+    def member_returns(self, segments: list[Segment]) -> Array:
+        return self._returns
+
+    def predict(self, obs: Array, actions: Array) -> Array:
+        steps = actions.shape[1]
+        return np.repeat(self._returns.mean(0)[:, None] / steps, steps, axis=1)
+
+
+def judged(truth: list[float], returns: Any, threshold: float = 0.1) -> dict[str, Any]:
+    """What `judge` finds on segments of four steps with these true returns."""
+    segments = [
+        Segment(np.zeros((4, 1)), np.zeros((4, 1)), np.full(4, value / 4)) for value in truth
+    ]
+    rng = np.random.default_rng(0)
+    return judge(Believes(returns), segments, threshold, rng, 4000)  # type: ignore[arg-type]
+
+
+def test_a_perfect_predictor() -> None:
+    truth = [0.0, 1.0, 2.0, 3.0]
+    found = judged(truth, [truth, truth])
+    assert found["accuracy"] == 1
+    assert found["correlation"] == pytest.approx(1)
+    assert found["pearson_distance"] == pytest.approx(0, abs=1e-6)
+    assert found["gate"] == {
+        "error_above": None, "error_below": 0.0, "share_above": 0.0, "threshold": 0.1,
+    }  # fmt: skip
+
+
+def test_a_predictor_that_has_it_upside_down() -> None:
+    truth = [0.0, 1.0, 2.0, 3.0]
+    found = judged(truth, [[-x for x in truth]])
+    assert found["accuracy"] == 0
+    assert found["correlation"] == pytest.approx(-1)
+    assert found["pearson_distance"] == pytest.approx(1)
+    # sure of itself and never right: off by its whole confidence
+    confidence = np.average(
+        found["reliability"]["confidence"], weights=found["reliability"]["count"]
+    )
+    assert found["ece"] == pytest.approx(confidence)
+
+
+def test_seven_in_ten_right_at_a_confidence_of_seven_in_ten_is_calibrated() -> None:
+    right = np.array([True] * 7 + [False] * 3)
+    table = evaluate._reliability(np.full(10, 0.7), right)
+    assert table == {"confidence": [pytest.approx(0.7)], "accuracy": [0.7], "count": [10]}
+    assert evaluate._ece(table, 10) == pytest.approx(0)
+    boastful = evaluate._reliability(np.full(10, 0.95), right)
+    assert evaluate._ece(boastful, 10) == pytest.approx(0.25)
+
+
+def test_the_gate_is_judged_on_both_sides() -> None:
+    """Segments 0 to 2 are told apart by all members; 3 divides them, and their mean is wrong."""
+    truth = [0.0, 10.0, 20.0, 30.0]
+    members = [[0.0, 10.0, 20.0, 30.0], [0.0, 10.0, 20.0, -60.0]]
+    gate = judged(truth, members)["gate"]
+    assert gate["error_below"] == 0
+    assert gate["error_above"] > 0
+    assert gate["share_above"] == pytest.approx(0.5, abs=0.05)  # 3 of the 6 pairs
+
+
+def test_segments_of_equal_return_judge_nothing() -> None:
+    assert judged([1.0, 1.0], [[0.0, 5.0]]) == {}
+
+
+def configured(**agent: Any) -> RunConfig:
+    return from_mapping({"env": {"id": "Pendulum-v1"}, "agent": {"kwargs": agent}})
+
+
+def test_a_committed_reference_is_of_the_same_settings(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    assert committed_reference(configured(), path) is None
+    key = reference_key(configured(gamma=0.9))
+    rows = [{"key": key, "random_return": -10 * i, "rl_return": i} for i in (1, 3)]
+    path.write_text(json.dumps({"rows": rows}))
+    assert committed_reference(configured(gamma=0.99), path) is None
+    found = committed_reference(configured(gamma=0.9), path)
+    assert found is not None
+    assert (found.random_return, found.rl_return) == (-20, 2)
+    assert "mean of 2 seeds" in found.source
+
+
+def test_a_trained_reference_and_its_leak_audit_are_kept(prefrl: Callable[..., Any]) -> None:
+    assert prefrl("train", *TINY).status == 0
+    assert _evaluation()["normalised_score"] is None
+    done = prefrl("eval", "run", "--leak-audit")
+    assert done.status == 0, done.err
+    audited = _evaluation()
+    assert list(audited["leak_audit"]) == list(evaluate.LEAKS)
+    assert all(f"training the same agent on {leak}" in done.out for leak in evaluate.LEAKS)
+    span = audited["rl_return"] - audited["random_return"]
+    score = (audited["true_return"] - audited["random_return"]) / span
+    assert audited["normalised_score"] == pytest.approx(score)
+
+    done = prefrl("eval", "run")
+    assert "training the same agent" not in done.out
+    assert _evaluation() == audited
+
+
+def _evaluation() -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(Path("run/report/evaluation.json").read_text())
+    return content
+
+
+@pytest.mark.parametrize("space", [spaces.Box(-1, 1, (6,)), spaces.Discrete(3)])
+@pytest.mark.parametrize("lead", [(7,), (5, 2)])
+def test_a_constant_reward_has_one_number_for_each_step(
+    space: spaces.Space[Any], lead: tuple[int, ...]
+) -> None:
+    """A rollout is (T, E, ...), a replay batch (B, ...)."""
+    actions = np.zeros(lead + (space.shape or ()))
+    paid = evaluate.ConstantReward(-1.0, space).predict(np.zeros((*lead, 3)), actions)
+    assert paid.shape == lead and (paid == -1).all()
