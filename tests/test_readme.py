@@ -69,7 +69,8 @@ def test_commands_exist(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -
     assert main(arguments) == 0
     assert len(called) == 1
     train = called[0]
-    if isinstance(train, Train) and train.resume is None and str(train.config) != "FILE":
+    ours = isinstance(train, Train) and not (train.resume or train.env_module)
+    if ours and str(train.config) != "FILE":
         check_names(train._new_config())
 
 

@@ -44,9 +44,9 @@ def run(
     monkeypatch.setattr(studies, "BENCHMARKS", tmp_path)
     monkeypatch.syspath_prepend(Path(__file__).parent.parent)  # processes import this by name
 
-    def call(quick: bool = False, by: Callable[..., Row] = measure) -> str:
+    def call(quick: bool = False, again: bool = False, by: Callable[..., Row] = measure) -> str:
         study = Study("sums", specs, by, headline, ("task", "seed", "score"))
-        study(Console(width=120), quick)
+        study(Console(width=120), quick, again=again)
         return capsys.readouterr().out
 
     return call
@@ -70,7 +70,11 @@ def test_a_study_goes_on_where_it_stopped(run: Callable[..., str], tmp_path: Pat
     assert result(tmp_path)["headline"] == {"best": 10.0}
     assert result(tmp_path)["rows_missing"] == 0
     table = (tmp_path / "sums" / "table.md").read_text().splitlines()
-    assert table[0] == "| task | seed | score |" and table[-1] == "| sum | 1 | 10 |"
+    assert table[0] == "| task | seed | score | commit |"
+    assert table[-1].startswith("| sum | 1 | 10 | ")
+    assert "2 rows done, 0 to go (--again measures all)" in run()
+    assert "0 rows done, 2 to go" in run(again=True)
+    assert (tmp_path / "sums" / "work" / "seen-0").exists()
 
 
 def test_a_quick_study_is_written_elsewhere(run: Callable[..., str], tmp_path: Path) -> None:
