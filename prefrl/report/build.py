@@ -134,7 +134,7 @@ def _labels_used(data: RunData) -> Figure:
 def _accuracy(data: RunData) -> Figure:
     unseen = number(data.evaluation, "predictor", "accuracy")
     if unseen is not None:
-        return "Accuracy on unseen pairs", percent(unseen), "", "of fresh segments, by true return"
+        return "Accuracy", percent(unseen), "", "on fresh pairs, by true return"
     heldout = last(data.rows, "heldout_accuracy")
     if heldout is not None:
         return "Held-out accuracy", percent(heldout), "", "on answers kept out of training"
