@@ -204,16 +204,12 @@ def test_table_replaces_what_was_there() -> None:
 
 
 def test_studies_make_the_numbers_that_the_table_names() -> None:
-    from prefrl.bench.loop import ARMS, LEAKS, LOOP_ROWS, SEEDS, loop_headline
+    from prefrl.bench.loop import ARMS, LEAKS, LOOP_ROWS, loop_headline, loop_specs
     from prefrl.bench.overhead import TASKS, headline
 
-    numbers = {"score": 0.5, "labels": 1, "offered": 2, "quick": False}
+    numbers = {"score": 0.5, "labels": 1, "offered": 2}
     gate = {"gate_error_above": 0.2, "gate_error_below": 0.1}
-    rows = [
-        {"task": t, "arm": a, "seed": seed, **numbers, **gate}
-        for t, a in LOOP_ROWS
-        for seed in SEEDS
-    ]
+    rows = [spec | numbers | gate for spec in loop_specs(quick=False)]
     pairs = [{"task": t, "fit": f, "ratio": 1.0} for t in TASKS for f in ("async", "sync")]
     assert set(ARMS) | set(LEAKS) >= {a for _, a in LOOP_ROWS}
     assert set(loop_headline(rows)) >= set(tables.LINES["loop"])
