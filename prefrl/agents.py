@@ -89,11 +89,11 @@ def agent_spec(name: str, kwargs: Mapping[str, Any]) -> AgentSpec:
     Raises:
       PrefrlError: no such agent, named with the nearest one, or a number that is none.
     """
-    choose(AGENTS, name, "agent")
+    agent_class = choose(AGENTS, name, "agent")
     for key in ("n_steps", "gamma"):  # these two count elsewhere as well
         if not isinstance(kwargs.get(key, 0), int | float):
             raise PrefrlError(f"agent.kwargs.{key} = {kwargs[key]!r}: a number is wanted")
-    return AgentSpec(AGENTS[name], dict(kwargs))
+    return AgentSpec(agent_class, dict(kwargs))
 
 
 def _resolved(kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -61,8 +61,9 @@ def fit(
     if not ensemble.knows_inputs:
         ensemble.set_inputs(inputs)
     weights = torch.as_tensor(data.bootstrap_weights(ensemble.n_members)).T.float()  # (M, N)
-    drawn, heldout = _indices(weights > 0), _indices(weights == 0)
-    judge = inputs[heldout], p_left[heldout], (weights == 0).gather(1, heldout)
+    heldout = weights == 0
+    drawn, kept = _indices(~heldout), _indices(heldout)
+    judge = inputs[kept], p_left[kept], heldout.gather(1, kept)
     parameters = list(ensemble.net.parameters())
     optimizer = torch.optim.Adam(parameters, lr=settings.learning_rate, fused=True)
     best_loss, best_weights, stale, epochs = math.inf, _copy(parameters), 0, 0
@@ -84,7 +85,7 @@ def fit(
                 break
     _restore(parameters, best_weights)
     ensemble.set_scale(data.reference)
-    return _summary(ensemble, data, weights == 0, epochs)
+    return _summary(ensemble, data, heldout, epochs)
 
 
 def _indices(mask: Tensor) -> Tensor:
