@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from numpy.random import default_rng
 from rich.console import Console
 
 from prefrl.config import RunConfig, choose
-from prefrl.rundir import RunDir, read_json, write_whole
+from prefrl.rundir import RunDir, read_json, to_json, write_whole
 from prefrl.types import PrefrlError, StartAnew
 
 
@@ -72,12 +71,12 @@ def evaluate(
         result["predictor"] = ev.predictor_quality(agent, reward, config, rng)
         console.print(_describe_predictor(result["predictor"]), soft_wrap=True)
     _score(run, result, console, train=reference or leaks)
-    write_whole(run.evaluation_path, json.dumps(result, indent=1))
+    write_whole(run.evaluation_path, to_json(result, indent=1))
     for leak in ev.LEAKS if leaks else ():
         console.print(f"training the same agent on {leak}", highlight=False)
         result["leak_audit"][leak] = ev.leak_score(config, leak, ev.Reference(*_levels(result)))
         console.print(f"  score {result['leak_audit'][leak]:.2f}", highlight=False)
-        write_whole(run.evaluation_path, json.dumps(result, indent=1))
+        write_whole(run.evaluation_path, to_json(result, indent=1))
     return result
 
 
@@ -91,7 +90,8 @@ def _score(run: RunDir, result: dict[str, Any], console: Console, train: bool) -
     config, known = run.config(), read_json(run.evaluation_path)
     key = ev.reference_key(config)
     reference = ev.committed_reference(config)
-    if reference is None and known.get("reference_key") == key:
+    measured = known.get("reference_key") == key and None not in _levels(known)
+    if reference is None and measured:
         reference = ev.Reference(*_levels(known))
     if reference is None and train:
         console.print("training the same agent on the true reward, to compare with")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from prefrl.rundir import to_json
 
 
 def append_metrics(path: Path, row: Mapping[str, Any]) -> None:
@@ -19,7 +18,7 @@ def append_metrics(path: Path, row: Mapping[str, Any]) -> None:
       row: numbers, strings and nested lists or tables of them, numpy's included; what is
         not finite becomes null. "step" is what `read_metrics` orders by.
     """
-    line = json.dumps(_strict(row), allow_nan=False).encode() + b"\n"
+    line = to_json(row).encode() + b"\n"
     with path.open("ab+") as file:
         if file.seek(0, os.SEEK_END):
             file.seek(-1, os.SEEK_END)
@@ -61,16 +60,3 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     step = row.get("step")
     known = isinstance(step, int | float) and not isinstance(step, bool) and abs(step) < 2**63
     return row if known else None
-
-
-def _strict(value: Any) -> Any:
-    """`value` in what strict JSON can hold."""
-    if isinstance(value, np.generic | np.ndarray):
-        value = value.tolist()
-    if isinstance(value, Mapping):
-        return {str(key): _strict(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_strict(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -134,6 +134,20 @@ def test_a_trained_reference_and_its_leak_audit_are_kept(prefrl: Callable[..., A
     assert _evaluation() == audited
 
 
+def test_levels_that_are_alike_leave_no_score(
+    prefrl: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alike = Reference(5.0, 5.0, "alike")
+    monkeypatch.setattr(evaluate, "measure_reference", lambda config: alike)
+    monkeypatch.setattr(evaluate, "LEAKS", ("constant+1",))
+    assert prefrl("train", *TINY).status == 0
+    assert prefrl("eval", "run", "--leak-audit").status == 0
+    audited = _evaluation()
+    assert audited["normalised_score"] is None
+    assert audited["leak_audit"] == {"constant+1": None}
+    assert "NaN" not in Path("run/report/evaluation.json").read_text()
+
+
 def _evaluation() -> dict[str, Any]:
     content: dict[str, Any] = json.loads(Path("run/report/evaluation.json").read_text())
     return content

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -150,14 +151,14 @@ def loop_headline(rows: Sequence[Row]) -> Mapping[str, float]:
         ("mountain_car_continuous", "default"): "mountaincar_iqm",
     }
     for (task, arm), name in names.items():
-        scores = [r["score"] for r in _of(rows, task, arm)]
+        scores = _scores(_of(rows, task, arm))
         quick = any(row["quick"] for row in rows)
         if len(scores) >= len(seeds(arm, quick)):  # an arm half done has no number yet
             found[name] = iqm(scores)
     for leak, name in zip(
         LEAKS, ("constant_plus_1", "constant_minus_1", "random_network"), strict=True
     ):
-        if scores := [r["score"] for r in rows if r["arm"] == leak]:
+        if scores := _scores([r for r in rows if r["arm"] == leak]):
             found[f"leak_{name}_iqm"] = iqm(scores)
     return found | _gate_headline(rows, found)
 
@@ -199,6 +200,10 @@ def seeds(arm: str, quick: bool) -> Sequence[int]:
     """The seeds of an arm's rows."""
     every = SHUFFLED_SEEDS if arm == "shuffled" else SEEDS
     return every[:1] if quick else every
+
+
+def _scores(rows: Sequence[Row]) -> list[float]:
+    return [math.nan if r["score"] is None else r["score"] for r in rows]
 
 
 def _of(rows: Sequence[Row], task: str, arm: str) -> list[Row]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import platform
 import time
@@ -20,7 +19,7 @@ from rich.console import Console
 
 from prefrl.config import PRESETS
 from prefrl.process import end_with_parent
-from prefrl.rundir import commit, read_json, versions, write_whole
+from prefrl.rundir import commit, read_json, to_json, versions, write_whole
 from prefrl.types import MachineError, PrefrlError
 
 BENCHMARKS = PRESETS.parent / "benchmarks"
@@ -99,7 +98,7 @@ class Study:
             "rows": rows,
             "headline": dict(self.headline(rows)),
         }
-        write_whole(folder / "result.json", json.dumps(result, indent=1) + "\n")
+        write_whole(folder / "result.json", to_json(result, indent=1) + "\n")
         write_whole(folder / "table.md", self._table(rows))
 
     def _table(self, rows: Sequence[Row]) -> str:

@@ -39,8 +39,9 @@ LINES: dict[str, dict[str, tuple[str, str]]] = {
 
 NOTE = (
     "Scores are normalised, 0 a random policy and 1 the same PPO on the true reward with return "
-    "normalisation: interquartile means over three seeds, which differ by about 0.1 to 0.3, of the "
-    "final policy. Rewards are fitted between rollouts unless said, so that the numbers repeat."
+    "normalisation: interquartile means over three seeds (nine of the shuffled labels) of the "
+    "final policy. Seeds differ by about 0.1 to 0.3. Rewards are fitted between rollouts unless "
+    "said, so that the numbers repeat."
 )
 EMPTY = "No results yet: `prefrl bench loop` and `prefrl bench overhead` measure them."
 
