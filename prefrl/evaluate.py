@@ -104,6 +104,8 @@ def train_rl(config: RunConfig) -> BaseAlgorithm:
 class ConstantReward:
     """A reward that knows nothing: the same everywhere."""
 
+    guessing = False  # it is followed all the same: that is the audit
+
     def __init__(self, value: float, action_space: gym.Space[Any]) -> None:
         self._value, self._action_dims = value, len(action_space.shape or ())
 
@@ -219,21 +221,28 @@ def judge(
     right = (p_left > 0.5) == left_better
     confidence = np.maximum(p_left, 1 - p_left)
     reliability = _reliability(confidence, right)
-    steps = _step_rewards(reward, segments)
+    predicted, true = _step_rewards(reward, segments)
     return {
         "accuracy": float(right.mean()),
         "nll": float(-np.log(np.where(left_better, p_left, 1 - p_left).clip(1e-6)).mean()),
         "ece": _ece(reliability, len(right)),
-        "correlation": float(np.corrcoef(returns.mean(0), truth)[0, 1]),
-        "pearson_distance": math.sqrt(max(0.0, 1 - float(np.corrcoef(steps)[0, 1])) / 2),
+        "correlation": _correlation(returns.mean(0), truth),
+        "pearson_distance": float(np.sqrt((1 - _correlation(predicted, true)) / 2)),
         "reliability": reliability,
         "segments": {"predicted": returns.mean(0).tolist(), "true": truth.tolist()},
         "gate": _gate(disagreement(member_returns), right, threshold),
     }
 
 
-def _step_rewards(reward: RewardEnsemble, segments: Sequence[Segment]) -> Array:
-    """Predicted and true reward of every step, (2, N*T).
+def _correlation(a: Array, b: Array) -> float:
+    """Pearson's; NaN where one of the two never changes, as the reward of one that guesses."""
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return math.nan
+    return float(np.clip(np.corrcoef(a, b)[0, 1], -1, 1))
+
+
+def _step_rewards(reward: RewardEnsemble, segments: Sequence[Segment]) -> tuple[Array, Array]:
+    """Predicted and true reward of every step, (N*T,) each.
 
     Their Pearson distance is EPIC's last step (Gleave et al. 2021, arXiv 2006.13900,
     definition 4.2) without its canonical shaping: an environment tells its reward only
@@ -243,7 +252,7 @@ def _step_rewards(reward: RewardEnsemble, segments: Sequence[Segment]) -> Array:
         np.stack([s.obs for s in segments]), np.stack([s.actions for s in segments])
     )
     true = np.stack([s.true_rewards for s in segments])
-    return np.stack([predicted.ravel(), true.ravel()])
+    return predicted.ravel(), true.ravel()
 
 
 def _reliability(confidence: Array, right: Array, bins: int = 10) -> dict[str, list[float]]:

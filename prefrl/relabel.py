@@ -74,7 +74,8 @@ class RelabelledRolloutBuffer(RolloutBuffer):
     """Rollout buffer for PPO, A2C and TRPO that scores itself.
 
     The recorder hands SB3 zeros, so what the buffer holds is SB3's time-limit bootstrap
-    alone; the predicted rewards are added to it.
+    alone; the predicted rewards are added to it. While the ensemble guesses, the rollout
+    teaches nothing, and the policy stays as it is.
 
     Args:
       recorder: the wrapper that the agent's steps went through.
@@ -97,6 +98,10 @@ class RelabelledRolloutBuffer(RolloutBuffer):
         self.scale = ReturnScale(self.n_envs, self.gamma) if normalize_return else None
 
     def compute_returns_and_advantage(self, last_values: Tensor, dones: Array) -> None:
+        if self.reward.guessing:
+            self.predicted_reward = 0.0
+            self.advantages[:], self.returns = 0, self.values.copy()
+            return
         rewards = self.reward.predict(*self.recorder.rollout(self.buffer_size))
         self.predicted_reward = float(rewards.mean())
         if self.scale is not None:

@@ -97,6 +97,21 @@ def test_shuffled_answers_teach_nothing(ensemble_of: Ensembles) -> None:
     metrics = fit(ensemble, data, FitSettings(learning_rate=5e-3), rng())
     assert metrics["heldout_accuracy"] == pytest.approx(0.5, abs=0.1)
     assert metrics["heldout_nll"] > 0.65
+    assert metrics["guessing"] and ensemble.guessing and not ensemble.informed
+    segment = rows[0].query.left
+    assert not ensemble.predict(segment.obs, segment.actions).any(), "nobody is paid for noise"
+    assert ensemble.member_returns([segment]).any(), "but the next fit goes on from there"
+
+
+def test_a_handful_of_answers_is_followed_whatever_it_predicts(ensemble_of: Ensembles) -> None:
+    rows = linear_task(40, rng())
+    answers = [(LEFT, RIGHT)[i] for i in rng(5).integers(2, size=len(rows))]
+    ensemble = ensemble_of(scaled=False, hidden=(32,))
+    data = data_of(ensemble, comparisons([row.query for row in rows], answers))
+    metrics = fit(ensemble, data, FitSettings(), rng())
+    assert not ensemble.informed and not metrics["guessing"]
+    segment = rows[0].query.left
+    assert ensemble.predict(segment.obs, segment.actions).any()
 
 
 def two_states(n: int, share_left: float) -> list[Comparison]:
@@ -319,8 +334,11 @@ def test_overconfident_members_are_cooled(ensemble_of: Ensembles) -> None:
         (0.5, 1000, False),
         (0.43, 40, False),
         (0.6, 20, False),  # 12 of 20 heads: one coin in four does as well
-        (0.75, 20, True),  # 15 of 20: one in fifty
-        (1.0, 4, False),  # 4 of 4: one in sixteen
+        (0.75, 20, False),  # 15 of 20: one in fifty, and there are many fits
+        (0.85, 20, False),  # 17 of 20: one in 776
+        (0.9, 20, True),  # 18 of 20: one in 4969
+        (1.0, 9, False),  # 9 of 9: one in 512
+        (1.0, 10, True),  # 10 of 10: one in 1024
         (float("nan"), 0, False),
     ],
 )

@@ -79,11 +79,11 @@ def test_the_gate_is_open_while_the_ensemble_does_no_better_than_guessing() -> N
 
 
 def test_an_informed_ensemble_asks_nobody_under_the_gate() -> None:
-    found = passes(Knowing())
-    assert len(found) >= 4 and all(informed for informed, _ in found)
-    assert all(row["gate_share"] == 0 for _, row in found)
-    assert [row["labels"] for _, row in found] == [40] * len(found)
-    assert found[-1][1]["offered"] > 60, "the schedule offered more"
+    rows = [row for informed, row in passes(Knowing()) if informed]
+    assert len(rows) >= 4
+    assert all(row["gate_share"] == 0 for row in rows)
+    assert len({row["labels"] for row in rows}) == 1, "not one more, once it knew something"
+    assert rows[-1]["labels"] < rows[-1]["offered"], "the schedule offered more"
 
 
 @pytest.mark.parametrize("ask_above", [0.0, 0.2])

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from stable_baselines3 import PPO, SAC
+from sb3_contrib import TRPO
+from stable_baselines3 import A2C, PPO, SAC
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from prefrl.recorder import Recorder
@@ -55,6 +56,8 @@ class Clock(gym.Env[Array, Array]):
 
 class Stub:
     """Stands for an ensemble: the reward is factor (10 obs[1] + action[0])."""
+
+    guessing = False
 
     def __init__(self, factor: float = 1.0) -> None:
         self.factor, self.version, self.calls = factor, 1, 0
@@ -137,7 +140,7 @@ def test_advantages_on_literal_numbers() -> None:
     rewards = np.array([1.0, 2.0, 4.0], np.float32)
 
     class Literal:
-        version = 1
+        guessing = False
 
         def predict(self, obs: Array, actions: Array) -> Array:
             return rewards[:, None]
@@ -158,6 +161,23 @@ def test_advantages_on_literal_numbers() -> None:
     np.testing.assert_allclose(buffer.advantages[:, 0], [-4.75, 1.0, 5.0])
     np.testing.assert_allclose(buffer.returns[:, 0], [3.25, 5.0, 7.0])
     np.testing.assert_allclose(buffer.rewards[:, 0], [1.0, 5.0, 4.0])
+
+
+@pytest.mark.parametrize("agent_class", [PPO, A2C, TRPO])
+@pytest.mark.parametrize("guessing", [True, False])
+def test_a_reward_that_guesses_teaches_nothing(agent_class: type[Any], guessing: bool) -> None:
+    recorder, reward = clocks(), Stub()
+    reward.guessing = guessing
+    agent = agent_class(
+        "MlpPolicy", recorder, n_steps=64, seed=0, device="cpu",
+        rollout_buffer_class=RelabelledRolloutBuffer,
+        rollout_buffer_kwargs={"recorder": recorder, "reward": reward},
+    )  # fmt: skip
+    acts = {k: v for k, v in agent.policy.named_parameters() if "value" not in k}
+    before = {name: weights.detach().clone() for name, weights in acts.items()}
+    agent.learn(512)
+    assert all(torch.equal(weights, before[name]) for name, weights in acts.items()) == guessing
+    assert agent.rollout_buffer.scale.rms.count < 1 if guessing else reward.calls == 4
 
 
 def test_discounted_returns_on_paper() -> None:

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prefrl.metrics import append_metrics, read_metrics
+from prefrl.progress import describe
 from prefrl.report import page as report_page
 from prefrl.report import plots, quality, write_report
 from prefrl.report.svg import POINTS, columns, number, percent, series, short, smooth, thin
@@ -420,6 +421,19 @@ def test_a_run_without_evaluation_says_how_to_get_one(tmp_path: Path) -> None:
     assert page.text.count(f"prefrl eval '{run}'") == 5  # the score's figure, and four plots
     assert page.tags.count("figure") == 4
     assert "not recorded in this run" in page.text
+
+
+def test_a_reward_that_guesses_is_named(tmp_path: Path) -> None:
+    rows = metrics(3)
+    run = make_run(tmp_path / "run", rows, evaluation())
+    assert "agent waits" not in write_report(run).read_text(encoding="utf-8")
+    assert "agent waits" not in describe(rows[-1], math.nan)
+    rows[-1] |= {"guessing": 1.0, "heldout_accuracy": 0.52}
+    run = make_run(tmp_path / "guessing", rows, evaluation())
+    assert "no better than guessing" in write_report(run).read_text(encoding="utf-8")
+    assert "held-out 52% | the answers so far predict nothing: the agent waits" in describe(
+        rows[-1], math.nan
+    )
 
 
 def test_a_run_that_has_not_begun_has_a_page(tmp_path: Path) -> None:

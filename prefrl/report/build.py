@@ -132,10 +132,12 @@ def _labels_used(data: RunData) -> Figure:
 
 
 def _accuracy(data: RunData) -> Figure:
+    heldout = last(data.rows, "heldout_accuracy")
+    if heldout is not None and last(data.rows, "guessing"):
+        return "Held-out accuracy", percent(heldout), "", "no better than guessing: the agent waits"
     unseen = number(data.evaluation, "predictor", "accuracy")
     if unseen is not None:
         return "Accuracy", percent(unseen), "", "on fresh pairs, by true return"
-    heldout = last(data.rows, "heldout_accuracy")
     if heldout is not None:
         return "Held-out accuracy", percent(heldout), "", "on answers kept out of training"
     return "Held-out accuracy", html.NONE, "", "no reward has been fitted yet"

@@ -40,6 +40,7 @@ class RewardEnsemble(nn.Module):
     reward_std: Tensor
     temperature: Tensor
     informed: Tensor
+    guessing: Tensor
     l2: Tensor
 
     def __init__(
@@ -69,6 +70,8 @@ class RewardEnsemble(nn.Module):
         # Whether it predicts held-out answers better than chance: before that, members that
         # agree agree on nothing, and the gate has to stay open.
         self.register_buffer("informed", torch.zeros((), dtype=torch.bool))
+        # Whether so many held-out answers say so that it is not worth following.
+        self.register_buffer("guessing", torch.zeros((), dtype=torch.bool))
         self.register_buffer("l2", torch.full((n_members,), 1e-4))
 
     def encode(self, obs: Array, actions: Array) -> Tensor:
@@ -124,7 +127,7 @@ class RewardEnsemble(nn.Module):
 
     @torch.no_grad()
     def predict(self, obs: Array, actions: Array) -> Array:
-        """The agent's reward: the mean of the members' normalised rewards.
+        """The agent's reward: the mean of the members' normalised rewards; 0 while guessing.
 
         Args:
           obs, actions: raw, (..., *shape).
@@ -132,6 +135,8 @@ class RewardEnsemble(nn.Module):
           (...), float32.
         """
         inputs = self.encode(obs, actions)
+        if self.guessing:
+            return np.zeros(inputs.shape[:-1], dtype=np.float32)
         rewards = self._score(inputs.reshape(-1, inputs.shape[-1]))
         normalised = (rewards - self.reward_mean) / self.reward_std
         mean: Array = normalised.mean(0).reshape(inputs.shape[:-1]).numpy()
