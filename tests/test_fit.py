@@ -25,6 +25,7 @@ from prefrl.reward.fit import (
     fit,
     fit_temperature,
 )
+from prefrl.reward.losses import bradley_terry_loss
 from prefrl.types import Comparison, Preference, Query, Segment
 
 LEFT, RIGHT, TIE, INCOMPARABLE = Preference
@@ -328,24 +329,31 @@ def test_overconfident_members_are_cooled(ensemble_of: Ensembles) -> None:
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "n", "known"),
+    ("nll", "n", "known"),
     [
-        (0.9, 40, True),
-        (0.5, 1000, False),
-        (0.43, 40, False),
-        (0.6, 20, False),  # 12 of 20 heads: one coin in four does as well
-        (0.75, 20, False),  # 15 of 20: one in fifty, and there are many fits
-        (0.85, 20, False),  # 17 of 20: one in 776
-        (0.9, 20, True),  # 18 of 20: one in 4969
-        (1.0, 9, False),  # 9 of 9: one in 512
-        (1.0, 10, True),  # 10 of 10: one in 1024
+        (0.1, 40, True),
+        (math.log(2), 1000, False),
+        (0.75, 40, False),
+        (0.65, 100, False),  # twice the log of the likelihood ratio: 8.6
+        (0.65, 130, True),  # 11.2, where one guess in a thousand comes to 10.8
+        (0.0, 7, False),  # 9.7: seven answers, all right and all sure
+        (0.0, 8, True),  # 11.1
         (float("nan"), 0, False),
     ],
 )
 def test_an_ensemble_is_informed_only_when_guessing_is_ruled_out(
-    accuracy: float, n: int, known: bool
+    nll: float, n: int, known: bool
 ) -> None:
-    assert beats_chance(accuracy, n) is known
+    assert beats_chance(nll, n) is known
+
+
+@pytest.mark.parametrize(("wrong", "known"), [(-1.0, True), (-10.0, False)])
+def test_two_answers_of_three_right(wrong: float, known: bool) -> None:
+    """Where the third is wrong by far, only P = 1/2 is calibrated, and that is a guess."""
+    differences, p_left = torch.tensor([1.0, 1.0, wrong] * 100), torch.ones(300)
+    tau = fit_temperature(differences, p_left)
+    loss = bradley_terry_loss(differences / tau, torch.zeros(()), p_left)
+    assert beats_chance(float(loss.mean()), 300) is known
 
 
 @given(

@@ -10,7 +10,7 @@ from typing import TypedDict
 import torch
 from numpy.random import Generator
 from scipy.optimize import minimize_scalar
-from scipy.stats import binomtest
+from scipy.stats import chi2
 from torch import Tensor
 
 from prefrl.reward.dataset import ComparisonData
@@ -187,20 +187,24 @@ def fit_temperature(differences: Tensor, p_left: Tensor) -> float:
 
 
 ENOUGH_TO_JUDGE = 100
-"""Held-out answers after which a reward that still guesses is not followed any more."""
+"""Held-out answers, ties apart, after which a reward that still guesses is not followed."""
 
 
-def beats_chance(accuracy: float, n: int) -> bool:
-    """Whether so many held-out answers rule out guessing (one-sided binomial test, 0.1 %).
+def beats_chance(nll: float, n: int) -> bool:
+    """Whether so many held-out answers rule out guessing, at a level of 0.1 %.
 
-    The level is low because the question comes anew at every fit, and a fit stops where its
-    held-out loss is least: at 5 % six of nine runs on random answers passed.
+    A likelihood-ratio test of the calibrated preferences against P = 1/2; the temperature is
+    its one free parameter. An ensemble that is right more often than not but whose differences
+    mean nothing is calibrated to P = 1/2 all the same, and does not pass. The level is low
+    because the question comes anew at every fit, and a fit stops where its held-out loss is
+    least.
 
     Args:
-      accuracy: share predicted rightly; NaN where n is 0.
-      n: held-out answers that decide for one side.
+      nll: mean negative log-likelihood, nats; NaN where n is 0.
+      n: held-out answers.
+    Source: Wilks 1938, "The large-sample distribution of the likelihood ratio".
     """
-    return n > 0 and float(binomtest(round(accuracy * n), n, alternative="greater").pvalue) < 1e-3
+    return n > 0 and float(chi2.sf(2 * n * (math.log(2) - nll), df=1)) < 1e-3
 
 
 def _summary(
@@ -215,10 +219,9 @@ def _summary(
     decided = heldout & (data.p_left != 0.5)
     right = (differences > 0) == (targets > 0.5)
     accuracy = float(right[decided].float().mean()) if decided.any() else math.nan
-    n = int(decided.any(0).sum())
-    informed = beats_chance(accuracy, n)
+    informed = beats_chance(float(loss[heldout].mean()), int(heldout.any(0).sum()))
     ensemble.informed.fill_(informed)
-    ensemble.guessing.fill_(n >= ENOUGH_TO_JUDGE and not informed)
+    ensemble.guessing.fill_(int(decided.any(0).sum()) >= ENOUGH_TO_JUDGE and not informed)
     return FitMetrics(
         comparisons=len(data),
         heldout_accuracy=accuracy,
