@@ -284,7 +284,9 @@ class _BetweenRollouts(BaseCallback):
         return True
 
 
-def act_at_random(recorder: Recorder, steps: int, rng: Generator, longest_episode: int = 0) -> None:
+def act_at_random(
+    recorder: Recorder, steps: int, rng: Generator, longest_episode: int = 0
+) -> None:
     """Fill the recorder with a random policy's steps.
 
     Args:

@@ -105,7 +105,6 @@ def test_a_value_of_the_wrong_type_is_named(mapping: dict[str, Any], words: str)
         ({"seed": -1}, "seed = -1"),
         ({"seed": 2**32}, "seed"),
         ({"steps": 8192}, "raise --steps or lower labels.warmup_steps"),
-        ({"labels": {"warmup_episode": 24}}, "shorter than a segment of 25 steps: raise it"),
         ({"labels": {"budget": 7}}, None),  # a first batch of 2 will do
         ({"reward": {"members": 1}}, "members = 1 never disagrees"),
         ({"labels": {"budget": 5}}, "a budget of 5 labels is below the first batch"),

@@ -117,13 +117,6 @@ def test_a_labeler_knows_the_random_policys_episodes_before_its_first_answer() -
     assert kinds[: kinds.index("query")] == ["episode"] * 4  # 2 copies, 512 steps, 200 an episode
 
 
-def test_the_random_policys_episodes_may_be_cut_short() -> None:
-    labeler = Watching()
-    passes(labeler, warmup_steps=1024, warmup_episode=64, steps=1600)
-    kinds = [kind for kind, _ in labeler.events]
-    assert kinds[: kinds.index("query")] == ["episode"] * 14  # 2 copies, 512 steps, 64 an episode
-
-
 @pytest.mark.parametrize("ask_every", [16, 128])
 def test_candidates_are_recent_however_often_it_asks(ask_every: int) -> None:
     """16 steps of two copies hold no segment of 10 that is all new."""

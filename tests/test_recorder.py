@@ -177,17 +177,6 @@ def test_a_reset_ends_the_episode_under_way() -> None:
     assert recorder.take_finished() == [], "it did not come to an end of its own"
 
 
-def test_episodes_that_are_ended_count_as_finished() -> None:
-    recorder = counting(((100,), (3,)))
-    play(recorder, 4)
-    recorder.take_finished()
-    recorder.end_episodes()  # copy 0 after 0+1+2+3; copy 1 one step into its second episode
-    assert recorder.take_finished() == [(6.0, 4), (100.0, 1)]
-    assert recorder.dones(1).all()
-    recorder.end_episodes()
-    assert recorder.take_finished() == [], "nothing was under way"
-
-
 def test_segments_are_copies() -> None:
     recorder = counting(ring_steps=10)
     play(recorder, 10)
