@@ -61,9 +61,6 @@ class LabelConfig:
     """Environment steps between two batches of queries."""
     warmup_steps: int = 8192
     """Environment steps of a random policy before the first batch."""
-    warmup_episode: int = 0
-    """Most steps of its episodes; 0 leaves them to the environment. Where a random policy soon
-    falls and lies, short ones show more of what comes before."""
     max_comparisons: int = 0
     """Train the reward on the latest so many comparisons; 0 means all."""
 
@@ -246,7 +243,6 @@ def validate(config: RunConfig) -> None:
         ("labels.pool_size", labels.pool_size, 2, math.inf),
         ("labels.ask_every", labels.ask_every, 1, math.inf),
         ("labels.warmup_steps", labels.warmup_steps, 1, math.inf),
-        ("labels.warmup_episode", labels.warmup_episode, 0, math.inf),
         ("labels.max_comparisons", labels.max_comparisons, 0, math.inf),
         ("reward.members", reward.members, 1, math.inf),
         ("reward.noise", reward.noise, 0, 0.99),
@@ -280,11 +276,6 @@ def validate(config: RunConfig) -> None:
             f"labels.warmup_steps = {labels.warmup_steps} in {env.n_envs} environments leave "
             f"{labels.warmup_steps // env.n_envs} steps each, no segment of "
             f"{labels.segment_length}: raise labels.warmup_steps or lower --segment-length"
-        )
-    if 0 < labels.warmup_episode < labels.segment_length:
-        raise PrefrlError(
-            f"labels.warmup_episode = {labels.warmup_episode} is shorter than a segment of "
-            f"{labels.segment_length} steps: raise it or lower --segment-length"
         )
     if labels.warmup_steps >= config.steps:
         raise PrefrlError(

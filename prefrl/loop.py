@@ -43,7 +43,6 @@ class LoopSettings:
     pool_size: int = 1000
     ask_every: int = 8192
     warmup_steps: int = 8192
-    warmup_episode: int = 0
 
 
 @dataclass
@@ -109,8 +108,7 @@ class PreferenceLoop:
 
     def first_batch(self) -> None:
         """Ask about a random policy's segments, uniformly and ungated, and fit."""
-        s = self.settings
-        act_at_random(self.recorder, s.warmup_steps, self.rng, s.warmup_episode)
+        act_at_random(self.recorder, self.settings.warmup_steps, self.rng)
         self._episodes()
         self._collect()
         if not len(self._pool):
@@ -284,21 +282,12 @@ class _BetweenRollouts(BaseCallback):
         return True
 
 
-def act_at_random(
-    recorder: Recorder, steps: int, rng: Generator, longest_episode: int = 0
-) -> None:
-    """Fill the recorder with a random policy's steps.
-
-    Args:
-      steps: of all environments together.
-      longest_episode: steps after which every environment begins anew; 0 never does.
-    """
+def act_at_random(recorder: Recorder, steps: int, rng: Generator) -> None:
+    """Fill the recorder with a random policy's steps."""
     space = recorder.action_space
     space.seed(int(rng.integers(2**31)))
     recorder.reset()
-    for step in range(math.ceil(steps / recorder.num_envs)):
-        if step and longest_episode and step % longest_episode == 0:
-            recorder.end_episodes()
+    for _ in range(math.ceil(steps / recorder.num_envs)):
         recorder.step(np.stack([space.sample() for _ in range(recorder.num_envs)]))
 
 

@@ -105,11 +105,6 @@ class Recorder(VecEnvWrapper):
         self._lengths[:] = 0
         return obs
 
-    def end_episodes(self) -> None:
-        """Let every environment begin anew; what was under way counts as finished."""
-        self._end_episodes(self._lengths > 0)
-        self.reset()
-
     def step_async(self, actions: Array) -> None:
         self._pending = actions
         try:

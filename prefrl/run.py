@@ -241,5 +241,4 @@ def loop_settings(labels: LabelConfig, total_steps: int) -> LoopSettings:
         pool_size=labels.pool_size,
         ask_every=labels.ask_every,
         warmup_steps=labels.warmup_steps,
-        warmup_episode=labels.warmup_episode,
     )
