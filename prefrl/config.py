@@ -48,6 +48,8 @@ class LabelConfig:
     first_share: float = 0.25
     """Share of the budget asked before training starts, on a random policy's segments."""
     schedule: str = "hyperbolic"
+    half_rate_at: float = 0.1
+    """Share of the run after which the hyperbolic schedule's label rate has halved."""
     strategy: str = "disagreement"
     ask_above: float = 0.1
     """The gate: least disagreement, in [0, 0.5], at which a query is asked; 0 asks all."""
@@ -237,6 +239,7 @@ def validate(config: RunConfig) -> None:
         ("env.n_envs", env.n_envs, 1, math.inf),
         ("labels.budget", labels.budget, 1, math.inf),
         ("labels.first_share", labels.first_share, 0, 1),
+        ("labels.half_rate_at", labels.half_rate_at, 1e-6, math.inf),
         ("labels.ask_above", labels.ask_above, 0, 0.5),
         ("labels.oversample", labels.oversample, 1, math.inf),
         ("labels.segment_length", labels.segment_length, 1, math.inf),

@@ -31,7 +31,7 @@ from prefrl.reward.fit import FitSettings
 from prefrl.reward.fitters import BackgroundFitter, Fitter, InlineFitter
 from prefrl.reward.nets import REWARD_NETS
 from prefrl.rundir import RunDir
-from prefrl.schedules import SCHEDULES
+from prefrl.schedules import SCHEDULES, hyperbolic
 from prefrl.store import ComparisonStore
 from prefrl.types import MachineError, PrefrlError, StartAnew
 
@@ -229,11 +229,14 @@ def loop_settings(labels: LabelConfig, total_steps: int) -> LoopSettings:
     Raises:
       PrefrlError: an unknown schedule or strategy.
     """
+    schedule = choose(SCHEDULES, labels.schedule, "schedule")
+    if schedule is hyperbolic:
+        schedule = partial(hyperbolic, half_rate_at=labels.half_rate_at)
     return LoopSettings(
         total_steps=total_steps,
         budget=labels.budget,
         first_batch=first_batch(labels),
-        schedule=choose(SCHEDULES, labels.schedule, "schedule"),
+        schedule=schedule,
         strategy=choose(STRATEGIES, labels.strategy, "strategy"),
         ask_above=labels.ask_above,
         oversample=labels.oversample,

@@ -17,12 +17,14 @@ def constant(step: int, total: int, budget: int, first: int) -> int:
     return first + math.floor((budget - first) * min(step / total, 1.0))
 
 
-def hyperbolic(step: int, total: int, budget: int, first: int) -> int:
-    """A rate proportional to h / (step + h), with h a tenth of the run.
+def hyperbolic(step: int, total: int, budget: int, first: int, half_rate_at: float = 0.1) -> int:
+    """A rate proportional to h / (step + h): after h steps it has halved.
 
+    Args:
+      half_rate_at: h as a share of the run.
     Source: Christiano et al. 2017, appendix A.1: 2e6 / (T + 2e6) in runs of about 2e7 steps.
     """
-    h = total / 10
+    h = total * half_rate_at
     share = math.log1p(min(step, total) / h) / math.log1p(total / h)
     return first + math.floor((budget - first) * share + 1e-9)
 

@@ -57,6 +57,20 @@ def test_the_hyperbolic_rate_is_the_papers(step: int) -> None:
     assert rate(step) / rate(0) == pytest.approx(h / (step + h), rel=0.01)
 
 
+@pytest.mark.parametrize("half_rate_at", [0.025, 0.1, 2.0])
+def test_the_hyperbolic_rate_halves_where_it_is_told(half_rate_at: float) -> None:
+    total, budget, span = 10**7, 10**12, 10**3
+    h = round(half_rate_at * total)
+
+    def rate(at: int, run: int) -> float:
+        ends = (hyperbolic(s, run, budget, 0, half_rate_at * total / run) for s in (at, at + span))
+        return -(next(ends) - next(ends)) / span
+
+    run = max(total, 2 * h)  # long enough to see it
+    assert rate(h, run) / rate(0, run) == pytest.approx(0.5, rel=0.01)
+    assert hyperbolic(total, total, 700, 175, half_rate_at) == 700
+
+
 def test_early_labels_come_faster_than_constant() -> None:
     steps = np.linspace(1, 599_999, 50).astype(int)
     assert all(hyperbolic(s, 600_000, 700, 175) >= constant(s, 600_000, 700, 175) for s in steps)
