@@ -60,7 +60,7 @@ class Stub:
     guessing = False
 
     def __init__(self, factor: float = 1.0) -> None:
-        self.factor, self.version, self.calls = factor, 1, 0
+        self.factor, self.calls = factor, 0
 
     def predict(self, obs: Array, actions: Array) -> Array:
         self.calls += 1

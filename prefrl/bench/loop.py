@@ -150,9 +150,9 @@ def loop_headline(rows: Sequence[Row]) -> Mapping[str, float]:
         ("cart_pole", "default"): "cartpole_iqm",
         ("mountain_car_continuous", "default"): "mountaincar_iqm",
     }
+    quick = any(row["quick"] for row in rows)
     for (task, arm), name in names.items():
         scores = _scores(_of(rows, task, arm))
-        quick = any(row["quick"] for row in rows)
         if len(scores) >= len(seeds(arm, quick)):  # an arm half done has no number yet
             found[name] = iqm(scores)
     for leak, name in zip(
