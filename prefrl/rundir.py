@@ -85,7 +85,7 @@ class RunDir:
             folder.mkdir(parents=True, exist_ok=True)
         run.lock()
         run.write_config(config)
-        run.versions_path.write_text(json.dumps(versions(), indent=1), encoding="utf-8")
+        write_whole(run.versions_path, to_json(versions(), indent=1))
         return run
 
     @classmethod

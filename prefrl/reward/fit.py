@@ -20,6 +20,8 @@ from prefrl.reward.losses import bradley_terry_loss
 OVERFIT_HIGH, OVERFIT_LOW = 1.5, 1.1
 """Held-out over training loss is kept between these (Christiano et al. 2017, section 2.2.3)."""
 _L2_STEP, _L2_LEAST, _L2_MOST = 1.5, 1e-6, 1e-1
+ENOUGH_TO_JUDGE = 100
+"""Held-out answers, ties apart, after which a reward that still guesses is not followed."""
 
 
 class FitMetrics(TypedDict):
@@ -184,10 +186,6 @@ def fit_temperature(differences: Tensor, p_left: Tensor) -> float:
 
     found = minimize_scalar(nll, bounds=(-3.0, 6.0), method="bounded", options={"xatol": 1e-2})
     return math.exp(float(found.x))
-
-
-ENOUGH_TO_JUDGE = 100
-"""Held-out answers, ties apart, after which a reward that still guesses is not followed."""
 
 
 def beats_chance(nll: float, n: int) -> bool:
