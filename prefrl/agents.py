@@ -71,11 +71,11 @@ class AgentSpec:
         return self._build(venv, seed, extra)
 
     def _build(self, venv: VecEnv, seed: int, extra: Mapping[str, Any]) -> BaseAlgorithm:
-        kwargs = {"device": "cpu"} | _resolved(self.kwargs) | dict(extra)
         name = self.agent_class.__name__
         try:
+            kwargs = {"device": "cpu"} | _resolved(self.kwargs) | dict(extra)
             agent = self.agent_class("MlpPolicy", venv, seed=seed, **kwargs)
-        except (TypeError, AssertionError, ValueError) as error:
+        except (TypeError, AssertionError, ValueError, RuntimeError) as error:
             raise PrefrlError(f"{name} cannot be built with agent.kwargs: {error}") from error
         agent.set_logger(
             Logger(folder=None, output_formats=[])
@@ -90,9 +90,11 @@ def agent_spec(name: str, kwargs: Mapping[str, Any]) -> AgentSpec:
       PrefrlError: no such agent, named with the nearest one, or a number that is none.
     """
     agent_class = choose(AGENTS, name, "agent")
-    for key in ("n_steps", "gamma"):  # these two count elsewhere as well
-        if not isinstance(kwargs.get(key, 0), int | float):
-            raise PrefrlError(f"agent.kwargs.{key} = {kwargs[key]!r}: a number is wanted")
+    n_steps, gamma = kwargs.get("n_steps", 1), kwargs.get("gamma", 0)  # they count elsewhere too
+    if not isinstance(n_steps, int) or n_steps < 1:
+        raise PrefrlError(f"agent.kwargs.n_steps = {n_steps!r}: a whole number is wanted")
+    if not isinstance(gamma, int | float) or not 0 <= gamma <= 1:
+        raise PrefrlError(f"agent.kwargs.gamma = {gamma!r}: a number from 0 to 1 is wanted")
     return AgentSpec(agent_class, dict(kwargs))
 
 

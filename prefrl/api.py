@@ -16,6 +16,7 @@ from prefrl.labelers import LABELERS, Labeler
 from prefrl.loop import PreferenceLoop
 from prefrl.process import set_up_process
 from prefrl.recorder import Recorder
+from prefrl.relabel import RelabelledReplayBuffer, RelabelledRolloutBuffer, buffer_of
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.reward.fit import FitSettings
 from prefrl.reward.fitters import InlineFitter
@@ -55,11 +56,18 @@ def learn(
         slower on more than one.
       on_pass: told of every pass of the loop, with what it measured.
     Raises:
-      PrefrlError: an unknown name, numbers that cannot be used, an agent without a Recorder, or
-        a labeler who answers through a store that nobody knows.
+      PrefrlError: an unknown name, numbers that cannot be used, an agent without a Recorder or
+        whose buffer does not score with `reward`, nothing left to train, or a labeler who
+        answers through a store that nobody knows.
     """
     set_up_process(threads)
     recorder = find_recorder(agent.get_env())
+    _check_buffer(agent, reward)
+    if steps <= recorder.steps_taken:
+        raise PrefrlError(
+            f"steps = {steps} are all of a run, and its environments have taken "
+            f"{recorder.steps_taken} already: raise steps=, or make env, reward and agent anew"
+        )
     asking = replace(asking or LabelConfig(), budget=labels)
     env = EnvConfig(n_envs=recorder.num_envs)
     validate(RunConfig(env=env, labels=asking, steps=steps, seed=seed, threads=threads))
@@ -85,8 +93,26 @@ def learn(
         ).run()
 
 
+def _check_buffer(agent: BaseAlgorithm, reward: RewardEnsemble) -> None:
+    buffer = buffer_of(agent)
+    if not isinstance(buffer, RelabelledRolloutBuffer | RelabelledReplayBuffer):
+        raise PrefrlError(
+            f"the agent's {type(buffer).__name__} does not score itself, and it would learn "
+            "nothing: build it with rollout_buffer_class=prefrl.RelabelledRolloutBuffer, or "
+            "replay_buffer_class=prefrl.RelabelledReplayBuffer"
+        )
+    if buffer.reward is not reward:
+        raise PrefrlError(
+            "the agent's buffer scores with another ensemble than the one to fit: hand the same "
+            "one to the buffer and to learn()"
+        )
+
+
 def load_run(path: str | Path) -> tuple[BaseAlgorithm, RewardEnsemble]:
     """The SB3 agent and the reward ensemble of a run folder's newest checkpoint.
+
+    Where the run normalised observations, the agent wants them so: hand it
+    `agent.get_vec_normalize_env().normalize_obs(obs)`. The ensemble takes raw ones.
 
     Raises:
       PrefrlError: there is no run, or it has no checkpoint yet.

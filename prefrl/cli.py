@@ -15,7 +15,15 @@ from rich.console import Console
 from tyro.conf import Positional, arg
 
 from prefrl import commands
-from prefrl.config import AgentConfig, RunConfig, from_mapping, load, parse_override, presets
+from prefrl.config import (
+    AgentConfig,
+    RunConfig,
+    from_mapping,
+    load,
+    merged,
+    parse_override,
+    presets,
+)
 from prefrl.rundir import RunDir, new_run_path
 from prefrl.types import MachineError, PrefrlError
 
@@ -137,7 +145,7 @@ class Train:
             if (value := getattr(self, name)) is not None:
                 tables[name] = value
         for text in self.set:
-            _merge_into(tables, parse_override(text))
+            tables = merged(tables, parse_override(text))
         return tables
 
 
@@ -273,11 +281,3 @@ def _must_match(old: RunConfig, new: RunConfig) -> None:
             f"--resume keeps the run's segments of {old.labels.segment_length} steps: start a "
             "new run to change --segment-length"
         )
-
-
-def _merge_into(tables: dict[str, Any], more: dict[str, Any]) -> None:
-    for key, value in more.items():
-        if isinstance(value, dict) and isinstance(tables.get(key), dict):
-            _merge_into(tables[key], value)
-        else:
-            tables[key] = value

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import hashlib
 import json
 import math
 import tomllib
@@ -101,7 +102,8 @@ class AgentConfig:
     normalize_obs: bool = True
     """Running normalisation of what the policy sees (never of what the reward sees)."""
     normalize_return: bool = True
-    """Scale rewards so that discounted returns have unit variance, like VecNormalize."""
+    """Scale rewards so that discounted returns have unit variance, like VecNormalize;
+    agents that learn from a replay buffer never do."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,8 @@ def load(path: Path, base: RunConfig | None = None) -> RunConfig:
         return from_mapping(tomllib.loads(path.read_text(encoding="utf-8")), base)
     except FileNotFoundError:
         raise PrefrlError(f"no configuration file {path}: check the path") from None
+    except OSError as error:
+        raise PrefrlError(f"cannot read a configuration from {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise PrefrlError(f"{path} is not valid TOML: {error}") from None
 
@@ -180,6 +184,25 @@ def to_mapping(config: RunConfig) -> dict[str, Any]:
     """Nested plain tables, as TOML holds them."""
     mapping: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
     return mapping
+
+
+def settings_key(config: RunConfig) -> str:
+    """What differs from the defaults, as a short hash: equal where two runs are alike."""
+    usual = to_mapping(RunConfig())
+    text = json.dumps(_differences(to_mapping(config), usual), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _differences(mapping: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
+    found = {}
+    for key, value in mapping.items():
+        if isinstance(value, Mapping) and isinstance(usual.get(key), Mapping):
+            value = _differences(value, usual[key])
+            if value:
+                found[key] = value
+        elif key not in usual or value != usual[key]:
+            found[key] = value
+    return found
 
 
 def parse_override(text: str) -> dict[str, Any]:
@@ -210,7 +233,18 @@ def _merge(base: Any, mapping: Mapping[str, Any], prefix: str) -> Any:
             changes[key] = _merge(current, value, where + ".")
         else:
             changes[key] = _typed(where, value, hints[key])
+        if isinstance(current, dict):  # one more keyword argument leaves the others as they are
+            changes[key] = merged(current, changes[key])
     return dataclasses.replace(base, **changes)
+
+
+def merged(tables: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested tables with what `more` says over them."""
+    result = dict(tables)
+    for key, value in more.items():
+        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = merged(result[key], value) if both else value
+    return result
 
 
 def _typed(where: str, value: Any, hint: Any) -> Any:

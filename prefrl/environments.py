@@ -88,10 +88,10 @@ def import_module(module: str) -> None:
         return
     try:
         importlib.import_module(module)
-    except (ImportError, SyntaxError) as error:
+    except Exception as error:  # whatever a user's module does
         raise PrefrlError(
-            f"cannot import {module!r} ({error}): install it, put its folder on PYTHONPATH, "
-            "or mend it"
+            f"cannot import {module!r} ({type(error).__name__}: {error}): install it, put its "
+            "folder on PYTHONPATH, or mend it (--debug shows where)"
         ) from error
 
 
@@ -111,10 +111,14 @@ def resolve(env_id: str) -> str:
     return bare
 
 
-def max_episode_steps(env_id: str, module: str = "") -> int | None:
-    """The time limit of a registered environment, in steps."""
+def max_episode_steps(
+    env_id: str, module: str = "", kwargs: Mapping[str, Any] | None = None
+) -> int | None:
+    """The time limit of an environment as `make_env` makes it, in steps."""
     import_module(module)
-    return registry[resolve(env_id)].max_episode_steps
+    usual = registry[resolve(env_id)].max_episode_steps
+    limit: int | None = (kwargs or {}).get("max_episode_steps", usual)
+    return limit
 
 
 def _make(env_id: str, kwargs: dict[str, Any], module: str) -> gym.Env[Any, Any]:
@@ -127,4 +131,9 @@ def _make(env_id: str, kwargs: dict[str, Any], module: str) -> gym.Env[Any, Any]
         raise PrefrlError(f"{env_id} needs a package that is not installed: {error}") from error
     except TypeError as error:
         raise PrefrlError(f"{env_id} does not take env.kwargs {kwargs}: {error}") from error
+    except Exception as error:  # whatever a user's environment does
+        raise PrefrlError(
+            f"{env_id} cannot be built with env.kwargs {kwargs} ({type(error).__name__}: {error}): "
+            "change them, or mend the environment (--debug shows where)"
+        ) from error
     return RenderState(env)

@@ -54,9 +54,9 @@ class Reference:
     source: str
 
     def score(self, true_return: float) -> float:
-        """0 is the random policy, 1 is RL on the true reward; NaN where the two are alike."""
+        """0 is the random policy, 1 is RL on the true reward; NaN where RL is not above random."""
         span = self.rl_return - self.random_return
-        return (true_return - self.random_return) / span if span else math.nan
+        return (true_return - self.random_return) / span if span > 0 else math.nan
 
 
 def true_returns(agent: BaseAlgorithm, config: RunConfig, episodes: int) -> Array:
@@ -77,15 +77,29 @@ def true_returns(agent: BaseAlgorithm, config: RunConfig, episodes: int) -> Arra
 
 def random_returns(config: RunConfig, episodes: int) -> Array:
     """True returns of a uniformly random policy, (episodes,)."""
-    recorder = Recorder(_fresh(config.env), ring_steps=1)
-    finished: list[tuple[float, int]] = []
-    recorder.action_space.seed(EVAL_SEED)
-    recorder.reset()
-    while len(finished) < episodes:
-        recorder.step(np.stack([recorder.action_space.sample() for _ in range(recorder.num_envs)]))
-        finished += recorder.take_finished()
-    recorder.close()
-    return np.array([value for value, _ in finished[:episodes]])
+    venv = VecMonitor(_fresh(config.env))
+    venv.action_space.seed(EVAL_SEED)
+    returns, _ = evaluate_policy(
+        _RandomPolicy(venv.action_space), venv, episodes, return_episode_rewards=True
+    )
+    venv.close()
+    return np.asarray(returns, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class _RandomPolicy:
+    """What SB3 evaluates in a policy's place."""
+
+    action_space: gym.Space[Any]
+
+    def predict(
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = False,
+    ) -> tuple[Array, Any]:
+        return np.stack([self.action_space.sample() for _ in observation]), state
 
 
 def train_rl(config: RunConfig) -> BaseAlgorithm:
@@ -308,6 +322,6 @@ def _segments(
 
 def _fresh(env: EnvConfig) -> VecEnv:
     kwargs = dict(env.kwargs)
-    if max_episode_steps(env.id, env.module) is None:  # or a policy that stalls never ends one
-        kwargs.setdefault("max_episode_steps", LONGEST)
+    if max_episode_steps(env.id, env.module, kwargs) is None:  # or one that stalls never ends
+        kwargs["max_episode_steps"] = LONGEST
     return make_vec_env(env.id, env.n_envs, EVAL_SEED, kwargs, env.module)

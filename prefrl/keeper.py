@@ -47,7 +47,7 @@ class Keeper:
 
     def checkpoint(self) -> None:
         loop = self._loop
-        if not loop.reward.knows_inputs:
+        if not loop.reward.fitted:
             return  # before the first fit the store alone is enough to start again
         self._saved_at = loop.recorder.steps_taken
         state = {"step": self._saved_at, "progress": asdict(loop.progress)}

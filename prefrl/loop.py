@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.random import Generator
@@ -17,6 +16,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from prefrl.labelers import Labeler
 from prefrl.queries import Candidates, Strategy, disagreement, draw_pairs, select
 from prefrl.recorder import Recorder
+from prefrl.relabel import buffer_of
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.reward.fit import FitMetrics
 from prefrl.reward.fitters import Fitter
@@ -97,7 +97,7 @@ class PreferenceLoop:
         left = self.settings.total_steps - self.recorder.steps_taken
         if left <= 0:
             return
-        if self.reward.knows_inputs:  # resumed: what was answered meanwhile counts from the start
+        if self.reward.fitted:  # resumed: what was answered meanwhile counts from the start
             self._last_fit = self.fitter.start()
             self._remember([comparison.query for comparison in self.store.comparisons()])
         else:
@@ -122,7 +122,7 @@ class PreferenceLoop:
         asked = self._post(pairs, np.full(len(pairs), np.nan))
         self._wait_for(min(first, self.progress.asked))
         self._last_fit = self.fitter.start()
-        if not self.reward.knows_inputs:
+        if not self.reward.fitted:
             raise StartAnew(
                 f"the first {first} answers decided too little to fit a reward to: raise "
                 "--labels or labels.first_share"
@@ -169,6 +169,7 @@ class PreferenceLoop:
         low, median, high = np.quantile(spread, [0.1, 0.5, 0.9])
         return {
             "candidates": len(pairs),
+            "ask_above": gate,
             "gate_share": float((spread >= gate).mean()),
             "disagreement_p10": float(low),
             "disagreement_p50": float(median),
@@ -251,7 +252,7 @@ class PreferenceLoop:
             return {}
         returns, lengths = zip(*finished, strict=True)
         mean_length = float(np.mean(lengths))
-        predicted = getattr(_buffer(self.agent), "predicted_reward", math.nan)
+        predicted = getattr(buffer_of(self.agent), "predicted_reward", math.nan)
         return {"true_return": float(np.mean(returns)), "predicted_return": predicted * mean_length}
 
     def _standing(self) -> dict[str, float]:
@@ -263,7 +264,6 @@ class PreferenceLoop:
             "labels": self.progress.labels,
             "offered": self.progress.offered,
             "labels_budget": self.settings.budget,
-            "ask_above": self.settings.ask_above,
             "steps_per_second": rate,
         } | _numbers(self._last_fit)
 
@@ -289,10 +289,6 @@ def act_at_random(recorder: Recorder, steps: int, rng: Generator) -> None:
     recorder.reset()
     for _ in range(math.ceil(steps / recorder.num_envs)):
         recorder.step(np.stack([space.sample() for _ in range(recorder.num_envs)]))
-
-
-def _buffer(agent: BaseAlgorithm) -> Any:
-    return getattr(agent, "rollout_buffer", None) or getattr(agent, "replay_buffer", None)
 
 
 def _numbers(metrics: FitMetrics | None) -> dict[str, float]:

@@ -60,5 +60,7 @@ def load_environments() -> None:
 def _load(point: Any) -> Any:
     try:
         return point.load()
-    except (ImportError, AttributeError) as error:
-        raise PrefrlError(f"cannot load {point.group} {point.name!r} ({error}): mend it") from error
+    except Exception as error:  # whatever a user's package does
+        raise PrefrlError(
+            f"cannot load {point.group} {point.name!r} ({type(error).__name__}: {error}): mend it"
+        ) from error

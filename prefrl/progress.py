@@ -106,7 +106,7 @@ def describe(row: Mapping[str, float], true_return: float) -> str:
         if value is not None and math.isfinite(value):
             parts.append(f"{label} {value:{shape}}")
     if row.get("guessing"):
-        parts.append("the answers so far predict nothing: the agent waits")
+        parts.append("no better than guessing: the agent gets no reward")
     if math.isfinite(true_return):
         parts.append(f"true return {true_return:,.0f}")
     return " | ".join(parts)

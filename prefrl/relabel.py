@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer, RolloutBuffer
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from torch import Tensor
@@ -18,6 +19,11 @@ from torch import Tensor
 from prefrl.recorder import Recorder
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.types import Array
+
+
+def buffer_of(agent: BaseAlgorithm) -> Any:
+    """The rollout or replay buffer of an agent; None where it has neither."""
+    return getattr(agent, "rollout_buffer", None) or getattr(agent, "replay_buffer", None)
 
 
 class ReturnScale:
@@ -74,8 +80,8 @@ class RelabelledRolloutBuffer(RolloutBuffer):
     """Rollout buffer for PPO, A2C and TRPO that scores itself.
 
     The recorder hands SB3 zeros, so what the buffer holds is SB3's time-limit bootstrap
-    alone; the predicted rewards are added to it. While the ensemble guesses, the rollout
-    teaches nothing, and the policy stays as it is.
+    alone; the predicted rewards are added to it. While the ensemble guesses, no action of
+    the rollout counts as better or worse than another.
 
     Args:
       recorder: the wrapper that the agent's steps went through.
@@ -144,6 +150,7 @@ class RelabelledReplayBuffer(ReplayBuffer):
 
     def __init__(self, *args: Any, reward: RewardEnsemble, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.reward = reward
         self._scored = _ScoredOnRead(self, reward)
         self.rewards = self._scored  # type: ignore[assignment]
 

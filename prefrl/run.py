@@ -63,6 +63,8 @@ def train(
         checkpoint = checkpoints.latest(run.checkpoints)
         state = checkpoints.load(checkpoint, agent, reward) if checkpoint else {}
         env.steps_taken = step = int(state.get("step", 0))
+        if step:  # other episodes and actions than those after the seed alone
+            agent.set_random_seed(int(default_rng([config.seed, 4, step]).integers(2**31)))
         with closing(build_fitter(config, run, reward, store, env)) as fitter:
             loop = PreferenceLoop(
                 recorder=env,
@@ -128,7 +130,7 @@ def check(config: RunConfig) -> None:
       PrefrlError: an unknown name, an environment or agent that cannot be built.
     """
     check_names(config)
-    env = build_env(replace(config.env, n_envs=1, vec="dummy"), config.seed, ring_steps(config))
+    env = build_env(replace(config.env, vec="dummy"), config.seed, ring_steps(config))
     build_agent(config, env, build_reward(config, env.observation_space, env.action_space))
     env.close()
 
@@ -151,7 +153,7 @@ def build_env(config: EnvConfig, seed: int, ring: int) -> Recorder:
 def ring_steps(config: RunConfig) -> int:
     """Steps of each environment that the recorder keeps: what is asked about, and scaled by."""
     labels = config.labels
-    limit = max_episode_steps(config.env.id, config.env.module)
+    limit = max_episode_steps(config.env.id, config.env.module, config.env.kwargs)
     if limit is not None and labels.segment_length > limit:
         raise PrefrlError(
             f"labels.segment_length = {labels.segment_length} is longer than the longest episode "

@@ -82,7 +82,12 @@ class RunDir:
                 "--run names another folder"
             )
         for folder in (run.checkpoints, run.tensorboard, run.report):
-            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except (NotADirectoryError, FileExistsError):
+                raise PrefrlError(
+                    f"{path} cannot be a folder, there is a file: name another with --run"
+                ) from None
         run.lock()
         run.write_config(config)
         write_whole(run.versions_path, to_json(versions(), indent=1))
@@ -99,7 +104,12 @@ class RunDir:
         if not run.config_path.exists():
             raise PrefrlError(f"{path} holds no run (no config.toml): check the path")
         for folder in (run.checkpoints, run.tensorboard, run.report):
-            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except (NotADirectoryError, FileExistsError):
+                raise PrefrlError(
+                    f"{path} cannot be a folder, there is a file: name another with --run"
+                ) from None
         return run
 
     def config(self) -> RunConfig:

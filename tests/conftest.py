@@ -23,6 +23,7 @@ from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.types import Array, Segment
 
 FIXTURES = Path(__file__).resolve().parent / "fixtures"
+CHECKOUT = Path(__file__).resolve().parent.parent  # what is tested, whatever is installed
 # A test run in the background may have been told to ignore Ctrl-C, and its children with it.
 PREFRL = (
     "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
@@ -139,7 +140,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Started]]:
 
     def run(*words: str, path: Sequence[Path] = (FIXTURES,), **environ: str) -> Started:
         log = tmp_path / f"output-{len(started)}.txt"
-        env = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, path))} | environ
+        env = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (CHECKOUT, *path)))} | environ
         with log.open("wb") as out:
             process = subprocess.Popen(
                 [sys.executable, "-c", PREFRL, *words],

@@ -13,10 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from prefrl import checkpoints, commands
 from prefrl.cli import COMMANDS, main
+from prefrl.config import presets
+from prefrl.labelers import LABELERS
 from prefrl.metrics import read_metrics
 from prefrl.rundir import RunDir
 from prefrl.store import ComparisonStore
@@ -95,6 +99,13 @@ def steps_of(run: Path) -> list[int]:
         (["--resume", "."], "holds no run (no config.toml)"),
         ([], "nothing to train: name an ENV"),
         (["CartPole-v1", "--agent", "sac"], "SAC cannot be built"),
+        (["Pendulum-v1", "--set", "agent.kwargs.device=nowhere"], "PPO cannot be built"),
+        (["Pendulum-v1", "--set", "agent.kwargs.policy_kwargs=5"], "PPO cannot be built"),
+        (["Pendulum-v1", "--set", "agent.kwargs.n_steps=inf"], "a whole number is wanted"),
+        (["Pendulum-v1", "--set", "agent.kwargs.gamma=nan"], "a number from 0 to 1 is wanted"),
+        (["FrozenLake-v1", "--set", "env.kwargs.map_name=sea"], "cannot be built with env.kwargs"),
+        (["--env-module", "this_fails", "x/Y-v0"], "cannot import 'this_fails' (NameError"),
+        (["--config", "."], "cannot read a configuration from ."),
         (["Pendulum-v1", "--labels", "3"], "a budget of 3 labels is below the first batch"),
         (
             ["Pendulum-v1", "--steps", "4000"],
@@ -118,6 +129,18 @@ def test_a_mistake_is_named_and_leaves_nothing_behind(
     assert done.err.startswith("prefrl: ") and wanted in done.err
     assert "Traceback" not in done.err
     assert not list(Path().iterdir())
+
+
+def test_a_run_folder_below_a_file(prefrl: Prefrl) -> None:
+    Path("file").touch()
+    done = prefrl("train", "Pendulum-v1", "--run", "file/run")
+    assert done.status == 2 and "name another with --run" in done.err
+
+
+def test_a_longer_episode_holds_longer_segments(prefrl: Prefrl, trains_only: None) -> None:
+    words = ["--segment-length", "250", "--set", "env.kwargs.max_episode_steps=300"]
+    done = prefrl("train", "Pendulum-v1", *TINY, *words, "--run", "run")
+    assert done.status == 0, done.err
 
 
 def test_a_configuration_file_without_an_environment(prefrl: Prefrl) -> None:
@@ -172,7 +195,8 @@ def test_help(prefrl: Prefrl, command: str) -> None:
 def test_envs_names_every_preset_whole(prefrl: Prefrl) -> None:
     done = prefrl("envs")
     assert done.status == 0
-    assert "prefrl/MountainCarContinuous-v0" in done.out and "\x1b" not in done.out
+    assert len(presets()) >= 6 and "\x1b" not in done.out
+    assert all(env_id in done.out for env_id in presets())
 
 
 # ---- what goes wrong while training
@@ -334,6 +358,29 @@ def test_a_resumed_run_remembers_what_was_changed(prefrl: Prefrl, trained: Path)
     assert prefrl("train", "--resume", "done", "--steps", "2600", "--labels", "40").status == 0
     config = RunDir.open(trained).config()
     assert (config.steps, config.labels.budget) == (2600, 40)
+
+
+def test_a_resumed_run_counts_on_and_draws_other_numbers(
+    prefrl: Prefrl, trains_only: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lives: list[tuple[int, float]] = []
+
+    def capturing(rng: np.random.Generator) -> Any:
+        lives.append((torch.initial_seed(), float(rng.random())))
+        return LABELERS["oracle"](rng)
+
+    monkeypatch.setitem(LABELERS, "capturing", capturing)
+    gated = ["--labeler", "capturing", "--ask-above", "0.49", "--set", "labels.budget=200"]
+    done = prefrl("train", "prefrl/CartPole-v0", *TINY, *gated, "--run", "run")
+    assert done.status == 0, done.err
+    before = read_metrics(Path("run/metrics.jsonl"))[-1]
+    assert before["labels"] < before["offered"] - 10, "the gate held some back"
+    for steps in ("2600", "3200"):
+        assert prefrl("train", "--resume", "run", "--steps", steps).status == 0
+    after = read_metrics(Path("run/metrics.jsonl"))[-2]
+    assert after["step"] > before["step"] and after["offered"] >= before["offered"]
+    assert len({torch_seed for torch_seed, _ in lives}) == 3
+    assert len({drawn for _, drawn in lives}) == 3
 
 
 # ---- the machine

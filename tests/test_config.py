@@ -24,6 +24,7 @@ from prefrl.config import (
     nearest,
     parse_override,
     presets,
+    settings_key,
     to_mapping,
 )
 from prefrl.types import MachineError, PrefrlError
@@ -210,3 +211,30 @@ def test_presets_are_valid_and_survive_a_run_folder(path: Path, tmp_path: Path) 
     copy.write_text(tomli_w.dumps(to_mapping(config)), encoding="utf-8")
     assert load(copy) == config
     assert presets()[config.env.id] == path
+
+
+def test_one_more_keyword_argument_leaves_the_others_as_they_are() -> None:
+    """What a message advises, agent.kwargs.learning_rate, on a preset of several."""
+    preset = load(presets()["prefrl/Hopper-v0"])
+    changed = from_mapping(parse_override("agent.kwargs.learning_rate=1e-4"), preset)
+    assert changed.agent.kwargs == preset.agent.kwargs | {"learning_rate": 1e-4}
+    assert len(changed.agent.kwargs) > 3
+    deep = {"agent": {"kwargs": {"policy_kwargs": {"net_arch": [8], "ortho_init": False}}}}
+    deeper = from_mapping(
+        parse_override("agent.kwargs.policy_kwargs.net_arch=[4]"), from_mapping(deep)
+    )
+    assert deeper.agent.kwargs == {"policy_kwargs": {"net_arch": [4], "ortho_init": False}}
+
+
+def test_the_settings_key_is_of_what_differs_from_the_defaults() -> None:
+    usual = from_mapping({"env": {"id": "Pendulum-v1"}})
+    said = from_mapping({"env": {"id": "Pendulum-v1"}, "labels": {"budget": 700}})
+    assert settings_key(said) == settings_key(usual)
+    others: list[dict[str, Any]] = [
+        {"labels": {"budget": 701}},
+        {"agent": {"kwargs": {"gamma": 0.9}}},
+        {"agent": {"kwargs": {"gamma": 0.8}}},
+        {"seed": 1},
+    ]
+    keys = [settings_key(from_mapping(other, usual)) for other in others]
+    assert len({settings_key(usual), *keys}) == 5

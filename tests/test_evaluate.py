@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import shlex
@@ -14,6 +15,7 @@ import pytest
 from gymnasium import spaces
 
 from prefrl import evaluate
+from prefrl.checkpoints import normaliser
 from prefrl.config import RunConfig, from_mapping
 from prefrl.evaluate import Reference, committed_reference, judge, reference_key
 from prefrl.types import Array, Segment
@@ -28,6 +30,7 @@ def test_a_score_is_measured_between_random_and_rl() -> None:
     reference = Reference(random_return=-100, rl_return=300, source="")
     assert [reference.score(x) for x in (-100, 100, 300, 400)] == [0, 0.5, 1, 1.25]
     assert math.isnan(Reference(7, 7, "RL learned nothing").score(8))
+    assert math.isnan(Reference(0, -10, "RL did worse").score(-20)), "and worse still is no 2"
 
 
 class Believes:
@@ -117,7 +120,16 @@ def test_a_committed_reference_is_of_the_same_settings(tmp_path: Path) -> None:
     assert "mean of 2 seeds" in found.source
 
 
-def test_a_trained_reference_and_its_leak_audit_are_kept(prefrl: Callable[..., Any]) -> None:
+def test_a_trained_reference_and_its_leak_audit_are_kept(
+    prefrl: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = evaluate.measure_reference
+
+    def above_random(config: RunConfig) -> Reference:
+        """RL on so few steps may end below random, and then there is no score."""
+        return dataclasses.replace(really(config), rl_return=0.0)
+
+    monkeypatch.setattr(evaluate, "measure_reference", above_random)
     assert prefrl("train", *TINY).status == 0
     assert _evaluation()["normalised_score"] is None
     done = prefrl("eval", "run", "--leak-audit")
@@ -162,3 +174,41 @@ def test_a_constant_reward_has_one_number_for_each_step(
     actions = np.zeros(lead + (space.shape or ()))
     paid = evaluate.ConstantReward(-1.0, space).predict(np.zeros((*lead, 3)), actions)
     assert paid.shape == lead and (paid == -1).all()
+
+
+def test_random_returns_favour_no_short_episodes() -> None:
+    """Of CartPole's 22 steps on average; the first to end of eight copies take 20."""
+    config = from_mapping({"env": {"id": "CartPole-v1"}})
+    returns = evaluate.random_returns(config, 800)
+    assert returns.shape == (800,) and returns.std() > 5
+    assert returns.mean() == pytest.approx(22.2, abs=1.3)  # three standard errors
+    twenty = [evaluate.random_returns(config, 20).tolist() for _ in range(2)]
+    assert twenty[0] == twenty[1]
+
+
+class Still:
+    """A policy that always takes the same action."""
+
+    def get_env(self) -> None:
+        return None
+
+    def predict(self, obs: Array, deterministic: bool) -> tuple[Array, None]:
+        return np.full((len(obs), 1), 0.5, dtype=np.float32), None
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_segments_of_a_policy_that_takes_a_share_of_its_actions_at_random(share: float) -> None:
+    config = from_mapping({"env": {"id": "Pendulum-v1"}, "labels": {"segment_length": 10}})
+    rng = np.random.default_rng(0)
+    segments = evaluate._segments(Still(), config, share, rng, n=50)  # type: ignore[arg-type]
+    taken = np.concatenate([segment.actions for segment in segments])
+    assert (taken != 0.5).mean() == pytest.approx(share, abs=0.1)
+    assert len({segment.obs.tobytes() for segment in segments}) == 50
+
+
+def test_the_reference_is_rl_with_both_normalisations() -> None:
+    small = {"steps": 600, "env": {"id": "Pendulum-v1", "n_envs": 2}}
+    kwargs = {"agent": {"kwargs": {"n_steps": 64, "n_epochs": 1}}, "labels": {"warmup_steps": 128}}
+    stats = normaliser(evaluate.train_rl(from_mapping(small | kwargs)).get_env())
+    assert stats is not None and stats.norm_obs and stats.norm_reward
+    assert stats.ret_rms.count > 500, "the true reward went through it"

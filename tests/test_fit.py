@@ -370,3 +370,22 @@ def test_a_pass_meets_every_draw_once(weights: list[tuple[int, ...]], batch_size
         assert index.shape[0] == len(drawn) and index.shape[1] > 0
         met.scatter_add_(1, index, drawn.gather(1, index))
     assert torch.equal(met, drawn)
+
+
+def test_a_first_fit_that_is_interrupted_starts_again(
+    ensemble_of: Ensembles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ensemble = ensemble_of(scaled=False)
+    data = data_of(ensemble, linear_task(40, rng()))
+    settings = FitSettings(max_epochs=9, refit_epochs=2, patience=99)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("prefrl.reward.fit._adapt_l2", interrupted)
+        fit(ensemble, data, settings, rng())
+    assert ensemble.knows_inputs and not ensemble.fitted
+    assert fit(ensemble, data, settings, rng())["epochs"] == 9
+    assert ensemble.fitted
+    assert fit(ensemble, data, settings, rng())["epochs"] == 2
+
+
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from numpy.random import Generator
 from stable_baselines3 import PPO
@@ -13,7 +14,7 @@ from stable_baselines3 import PPO
 import prefrl
 from prefrl.config import LabelConfig
 from prefrl.queries import Candidates
-from prefrl.types import Preference, Query
+from prefrl.types import Preference, PrefrlError, Query
 
 NEVER = 0.5  # the most that members can disagree: three never reach it
 
@@ -133,6 +134,8 @@ def test_what_was_asked_first_is_remembered(monkeypatch: pytest.MonkeyPatch) -> 
     def strategy(candidates: Candidates, n: int, rng: Generator) -> Any:
         known.append(len(candidates.asked))
         assert candidates.asked.shape[1] == candidates.features.shape[1]
+        assert len(np.unique(candidates.asked, axis=0)) == len(candidates.asked)
+        assert candidates.features.std() == pytest.approx(1, abs=0.5), "scaled, and no two alike"
         return rng.permutation(len(candidates.features))[:n]
 
     monkeypatch.setitem(prefrl.STRATEGIES, "remembering", strategy)
@@ -159,3 +162,24 @@ def test_a_person_may_be_quicker_than_the_labeler(
         told = {c.query.id: c.labeler for c in store.comparisons()}
     assert told[3] == "anna"
     assert len(told) >= 40 and set(told.values()) == {"anna", "knowing"}
+
+
+def test_learn_refuses_an_agent_that_would_learn_nothing() -> None:
+    env = prefrl.make_env("Pendulum-v1", n_envs=2, seed=0)
+    reward, other = (
+        prefrl.RewardEnsemble(env.observation_space, env.action_space) for _ in range(2)
+    )
+    plain = PPO("MlpPolicy", env, n_steps=64)
+    with pytest.raises(PrefrlError, match="RolloutBuffer does not score itself"):
+        prefrl.learn(plain, reward, labels=20, steps=2000)
+    scored = PPO(
+        "MlpPolicy", env, n_steps=64,
+        rollout_buffer_class=prefrl.RelabelledRolloutBuffer,
+        rollout_buffer_kwargs={"recorder": env, "reward": other},
+    )  # fmt: skip
+    with pytest.raises(PrefrlError, match="scores with another ensemble"):
+        prefrl.learn(scored, reward, labels=20, steps=2000)
+    asking = LabelConfig(warmup_steps=512, segment_length=10)
+    prefrl.learn(scored, other, labels=20, steps=600, asking=asking)
+    with pytest.raises(PrefrlError, match="have taken 640 already: raise steps="):
+        prefrl.learn(scored, other, labels=20, steps=600, asking=asking)

@@ -181,14 +181,26 @@ def test_results_are_the_committed_ones() -> None:
 
 def test_table() -> None:
     results = {
-        "loop": {"headline": {"cartpole_iqm": 0.987, "other": 1.0}, "command": "prefrl bench loop"},
+        "loop": {
+            "headline": {"cartpole_iqm": 0.987, "other": 1.0},
+            "command": "prefrl bench loop",
+            "rows": [
+                {"task": task, "arm": arm, "score": score}
+                for task, arm, score in (
+                    *(("cart_pole", "default", s) for s in (0.91, 1.05, 1.0)),
+                    *(("cart_pole", "constant+1", s) for s in (0.1, 0.3)),
+                    ("cart_pole", "constant-1", -5.0),
+                    ("pendulum", "constant+1", 9.0),
+                )
+            ],
+        },
         "overhead": {"headline": {"sync_ratio": float("nan")}, "command": "again"},
         "references": {"headline": {"pendulum_rl": -150.0}, "command": "no line names it"},
     }
     lines = tables.table(results).splitlines()
     assert lines[-2:] == [
-        "| CartPole without early end | 0.99 | `prefrl bench loop` |",
-        "| " + tables.LINES["overhead"]["sync_ratio"][0] + " | unknown | `again` |",
+        "| CartPole without early end | 0.99 | 3: 0.91 to 1.05 | 0.20 | `prefrl bench loop` |",
+        "| " + tables.LINES["overhead"]["sync_ratio"][0] + " | unknown |  |  | `again` |",
     ]
     assert len(lines) == 6
     assert tables.table({}) == tables.EMPTY

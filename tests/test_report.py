@@ -426,12 +426,12 @@ def test_a_run_without_evaluation_says_how_to_get_one(tmp_path: Path) -> None:
 def test_a_reward_that_guesses_is_named(tmp_path: Path) -> None:
     rows = metrics(3)
     run = make_run(tmp_path / "run", rows, evaluation())
-    assert "agent waits" not in write_report(run).read_text(encoding="utf-8")
-    assert "agent waits" not in describe(rows[-1], math.nan)
+    assert "gets no reward" not in write_report(run).read_text(encoding="utf-8")
+    assert "gets no reward" not in describe(rows[-1], math.nan)
     rows[-1] |= {"guessing": 1.0, "heldout_accuracy": 0.52}
     run = make_run(tmp_path / "guessing", rows, evaluation())
     assert "no better than guessing" in write_report(run).read_text(encoding="utf-8")
-    assert "held-out 52% | the answers so far predict nothing: the agent waits" in describe(
+    assert "held-out 52% | no better than guessing: the agent gets no reward" in describe(
         rows[-1], math.nan
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,9 @@ from rich.console import Console
 
 from prefrl import rundir
 from prefrl.bench import study as studies
+from prefrl.bench.loop import loop_specs, reference_specs
 from prefrl.bench.study import Row, Study
+from prefrl.config import PRESETS
 from prefrl.types import PrefrlError
 
 
@@ -111,3 +114,37 @@ def test_results_are_no_change_of_the_source(
     assert rundir.commit() == clean
     source.write_text("2")
     assert rundir.commit() == f"{clean}-dirty"
+
+
+def test_a_damaged_result_is_not_measured_over(run: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "sums").mkdir()
+    (tmp_path / "sums" / "result.json").write_text('{"rows": [')
+    with pytest.raises(PrefrlError, match=r"result\.json is damaged"):
+        run()
+    assert (tmp_path / "sums" / "result.json").read_text() == '{"rows": ['
+
+
+def test_a_changed_preset_is_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {s: {_key(row) for row in s(False)} for s in (loop_specs, reference_specs)}
+    presets = Path(shutil.copytree(PRESETS, tmp_path / "configs"))
+    monkeypatch.setattr("prefrl.bench.loop.PRESETS", presets)
+    for specs, known in before.items():
+        assert {_key(row) for row in specs(False)} == known
+    text = (presets / "pendulum.toml").read_text()
+    (presets / "pendulum.toml").write_text(text.replace("steps = 100_000", "steps = 110_000"))
+    for specs, known in before.items():
+        new = [json.loads(key) for key in {_key(row) for row in specs(False)} - known]
+        assert {row["task"] for row in new} == {"pendulum"} and len(new) >= 3
+
+
+def _key(row: Row) -> str:
+    return json.dumps(row, sort_keys=True)
+
+
+def test_the_committed_rows_are_of_todays_presets() -> None:
+    for name, specs in (("loop", loop_specs), ("references", reference_specs)):
+        committed = json.loads((studies.BENCHMARKS / name / "result.json").read_text())["rows"]
+        wanted = specs(False)
+        assert all(any(studies._matches(row, spec) for spec in wanted) for row in committed)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.random import default_rng
 
 from prefrl.bench.study import BENCHMARKS, Row, Study
-from prefrl.config import PRESETS, RunConfig, from_mapping, load
+from prefrl.config import PRESETS, RunConfig, from_mapping, load, settings_key
 from prefrl.evaluate import (
     EVAL_SEED,
     LEAKS,
@@ -49,6 +49,20 @@ ARMS: dict[str, dict[str, Any]] = {
     "asynchronous": {"reward": {"fit": "async"}},
 }
 """What each arm changes in a task's preset."""
+
+NAMES: dict[tuple[str, str], str] = {
+    ("half_cheetah", "default"): "halfcheetah_700_iqm",
+    ("half_cheetah", "200 labels"): "halfcheetah_200_iqm",
+    ("half_cheetah", "no gate"): "halfcheetah_700_ungated_iqm",
+    ("half_cheetah", "shuffled"): "shuffled_iqm",
+    ("half_cheetah", "asynchronous"): "halfcheetah_700_async_iqm",
+    ("hopper", "default"): "hopper_700_iqm",
+    ("walker2d", "default"): "walker2d_700_iqm",
+    ("pendulum", "default"): "pendulum_200_iqm",
+    ("cart_pole", "default"): "cartpole_iqm",
+    ("mountain_car_continuous", "default"): "mountaincar_iqm",
+}
+"""What the headline calls each task and arm."""
 
 LOOP_ROWS: tuple[tuple[str, str], ...] = (
     ("half_cheetah", "default"),
@@ -86,7 +100,6 @@ def measure_reference_row(spec: Row, work: Path) -> Row:
     rl = true_returns(train_rl(config), config, config.eval_episodes)
     seconds = time.monotonic() - started
     return spec | {
-        "key": reference_key(config),
         "env": config.env.id,
         "steps": config.steps,
         "rl_return": float(rl.mean()),
@@ -138,20 +151,8 @@ def _learn(config: RunConfig, folder: Path) -> tuple[Array, Row]:
 def loop_headline(rows: Sequence[Row]) -> Mapping[str, float]:
     """IQM over seeds of each arm, and what the gate spared and cost."""
     found: dict[str, float] = {}
-    names = {
-        ("half_cheetah", "default"): "halfcheetah_700_iqm",
-        ("half_cheetah", "200 labels"): "halfcheetah_200_iqm",
-        ("half_cheetah", "no gate"): "halfcheetah_700_ungated_iqm",
-        ("half_cheetah", "shuffled"): "shuffled_iqm",
-        ("half_cheetah", "asynchronous"): "halfcheetah_700_async_iqm",
-        ("hopper", "default"): "hopper_700_iqm",
-        ("walker2d", "default"): "walker2d_700_iqm",
-        ("pendulum", "default"): "pendulum_200_iqm",
-        ("cart_pole", "default"): "cartpole_iqm",
-        ("mountain_car_continuous", "default"): "mountaincar_iqm",
-    }
     quick = any(row["quick"] for row in rows)
-    for (task, arm), name in names.items():
+    for (task, arm), name in NAMES.items():
         scores = _scores(_of(rows, task, arm))
         if len(scores) >= len(seeds(arm, quick)):  # an arm half done has no number yet
             found[name] = iqm(scores)
@@ -235,7 +236,12 @@ def _require_references(missing: Sequence[Row]) -> None:
 
 def reference_specs(quick: bool) -> Sequence[Row]:
     return [
-        {"task": task, "seed": seed, "quick": quick}
+        {
+            "task": task,
+            "seed": seed,
+            "quick": quick,
+            "key": reference_key(task_config(task, "default", seed, quick)),
+        }
         for task in REFERENCE_TASKS
         for seed in (SEEDS[:1] if quick else SEEDS)
     ]
@@ -243,7 +249,13 @@ def reference_specs(quick: bool) -> Sequence[Row]:
 
 def loop_specs(quick: bool) -> Sequence[Row]:
     return [
-        {"task": task, "arm": arm, "seed": seed, "quick": quick}
+        {
+            "task": task,
+            "arm": arm,
+            "seed": seed,
+            "quick": quick,
+            "settings": settings_key(task_config(task, arm, seed, quick)),
+        }
         for task, arm in LOOP_ROWS
         for seed in seeds(arm, quick)
     ]

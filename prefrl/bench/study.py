@@ -109,8 +109,18 @@ class Study:
 
 
 def _known(folder: Path) -> list[Row]:
-    """The rows that an earlier call measured: a study goes on where it stopped."""
-    rows: list[Row] = read_json(folder / "result.json").get("rows", [])
+    """The rows that an earlier call measured: a study goes on where it stopped.
+
+    Raises:
+      PrefrlError: they cannot be read.
+    """
+    path = folder / "result.json"
+    result = read_json(path)
+    if path.exists() and not result:
+        raise PrefrlError(
+            f"{path} is damaged: mend it, or move it away to measure all its rows anew"
+        )
+    rows: list[Row] = result.get("rows", [])
     return rows
 
 

@@ -6,11 +6,13 @@ python -m prefrl.bench.tables      rewrites what is between the README's markers
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prefrl.bench.study import BENCHMARKS
+from prefrl.bench.loop import NAMES, iqm
+from prefrl.bench.study import BENCHMARKS, Row
+from prefrl.evaluate import LEAKS
 from prefrl.rundir import read_json
 
 README = BENCHMARKS.parent.parent / "README.md"
@@ -38,10 +40,12 @@ LINES: dict[str, dict[str, tuple[str, str]]] = {
 """Study, then headline name: how the table calls it, and how its number is written."""
 
 NOTE = (
-    "Scores are normalised, 0 a random policy and 1 the same PPO on the true reward with return "
-    "normalisation: interquartile means over three seeds (nine of the shuffled labels) of the "
-    "final policy. Seeds differ by about 0.1 to 0.3. Rewards are fitted between rollouts unless "
-    "said, so that the numbers repeat."
+    "Scores are of the final policy, 0 a random one and 1 the same PPO on the true reward with "
+    "return normalisation: interquartile means over seeds, which of three are means, with the "
+    "lowest and the highest seed. Rewards are fitted between rollouts unless said, so that the "
+    "numbers repeat. Shuffled labels score what an untrained policy does, all nine times alike: "
+    "the loop notices that they predict nothing and gives no reward. The leak audit is the best "
+    "of three rewards that know nothing (+1, -1, a random network)."
 )
 EMPTY = "No results yet: `prefrl bench loop` and `prefrl bench overhead` measure them."
 
@@ -59,10 +63,14 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
         for name, (text, shape) in lines.items():
             if name in result.get("headline", {}):
                 number = _number(result["headline"][name], shape)
-                rows.append(f"| {text} | {number} | `{result['command']}` |")
+                measured: list[Row] = result.get("rows", [])
+                beside = [f(measured, name, shape) for f in (_spread, _audit)]
+                rows.append(f"| {' | '.join([text, number, *beside])} | `{result['command']}` |")
     if not rows:
         return EMPTY
-    return "\n".join([NOTE, "", "| | measured | again |", "|---|---:|---|", *rows])
+    return "\n".join(
+        [NOTE, "", "| | measured | seeds | leak audit | again |", "|---|---:|---|---:|---|", *rows]
+    )
 
 
 def with_table(readme: str, block: str) -> str:
@@ -76,6 +84,28 @@ def with_table(readme: str, block: str) -> str:
     if not (found and found_end) or START in after or END in before + after:
         raise ValueError(f"the README needs {START} and {END}, once each and in that order")
     return f"{before}{START}\n{block}\n{END}{after}"
+
+
+def _spread(rows: Sequence[Row], name: str, shape: str) -> str:
+    """How many seeds the loop study's number is of, and the lowest and the highest."""
+    scores = [row["score"] for row in rows if _names(row) == name and row["score"] is not None]
+    if not scores:
+        return ""
+    return f"{len(scores)}: {_number(min(scores), shape)} to {_number(max(scores), shape)}"
+
+
+def _audit(rows: Sequence[Row], name: str, shape: str) -> str:
+    """The highest score of the same task on a reward that knows nothing, over seeds."""
+    task = next((row["task"] for row in rows if _names(row) == name), None)
+    same = [row for row in rows if row["task"] == task]
+    by_leak = [[row["score"] for row in same if row["arm"] == leak] for leak in LEAKS]
+    found = [iqm(scores) for scores in by_leak if scores]
+    return _number(max(found), shape) if found else ""
+
+
+def _names(row: Row) -> str | None:
+    """The headline's name for a row of the loop study."""
+    return NAMES.get((row.get("task", ""), row.get("arm", "")))
 
 
 def _number(value: float | None, shape: str) -> str:

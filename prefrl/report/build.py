@@ -134,7 +134,12 @@ def _labels_used(data: RunData) -> Figure:
 def _accuracy(data: RunData) -> Figure:
     heldout = last(data.rows, "heldout_accuracy")
     if heldout is not None and last(data.rows, "guessing"):
-        return "Held-out accuracy", percent(heldout), "", "no better than guessing: the agent waits"
+        return (
+            "Held-out accuracy",
+            percent(heldout),
+            "",
+            "no better than guessing: the agent gets no reward",
+        )
     unseen = number(data.evaluation, "predictor", "accuracy")
     if unseen is not None:
         return "Accuracy", percent(unseen), "", "on fresh pairs, by true return"
@@ -194,7 +199,8 @@ def _questions(data: RunData) -> list[str]:
             "Disagreement and the gate",
             plots.disagreement(data.rows),
             "Disagreement is the spread, from 0 to 0.5, of the members' probabilities that the "
-            "left clip is better; a question is asked only if it lies over the dashed line.",
+            "left clip is better; a question is asked only if it lies over the dashed line, which "
+            "is at 0 while the members predict no better than chance.",
             "No candidates yet: the first batch of questions is asked without a gate.",
         ),
     ]

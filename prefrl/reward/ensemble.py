@@ -39,6 +39,7 @@ class RewardEnsemble(nn.Module):
     reward_mean: Tensor
     reward_std: Tensor
     temperature: Tensor
+    fitted: Tensor
     informed: Tensor
     guessing: Tensor
     l2: Tensor
@@ -67,6 +68,8 @@ class RewardEnsemble(nn.Module):
         self.register_buffer("reward_mean", torch.zeros(n_members, 1))
         self.register_buffer("reward_std", torch.ones(n_members, 1))
         self.register_buffer("temperature", torch.ones(()))
+        # Whether a fit came to its end: one that was interrupted starts again.
+        self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
         # Whether it predicts held-out answers better than chance: before that, members that
         # agree agree on nothing, and the gate has to stay open.
         self.register_buffer("informed", torch.zeros((), dtype=torch.bool))

@@ -25,7 +25,7 @@ ENOUGH_TO_JUDGE = 100
 
 
 class FitMetrics(TypedDict):
-    """What a fit reports: means over members, each on the pairs it never trained on."""
+    """What a fit reports: means over members, of held-out pairs where it says so."""
 
     comparisons: int
     heldout_accuracy: float
@@ -60,7 +60,7 @@ def fit(
     Source: Christiano et al. 2017, section 2.2.3.
     """
     inputs, p_left = data.inputs, data.p_left
-    max_epochs = settings.refit_epochs if ensemble.knows_inputs else settings.max_epochs
+    max_epochs = settings.refit_epochs if ensemble.fitted else settings.max_epochs
     if not ensemble.knows_inputs:
         ensemble.set_inputs(inputs)
     weights = torch.as_tensor(data.bootstrap_weights(ensemble.n_members)).T.float()  # (M, N)
@@ -218,6 +218,7 @@ def _summary(
     right = (differences > 0) == (targets > 0.5)
     accuracy = float(right[decided].float().mean()) if decided.any() else math.nan
     informed = beats_chance(float(loss[heldout].mean()), int(heldout.any(0).sum()))
+    ensemble.fitted.fill_(True)
     ensemble.informed.fill_(informed)
     ensemble.guessing.fill_(int(decided.any(0).sum()) >= ENOUGH_TO_JUDGE and not informed)
     return FitMetrics(

@@ -130,7 +130,7 @@ class BackgroundFitter:
 
     def start(self) -> FitMetrics | None:
         metrics = self._inline.start()
-        if not self._ensemble.knows_inputs:
+        if not self._ensemble.fitted:
             return None
         self._ensemble.save(self._weights, metrics=json.dumps(metrics))
         self._seen = self._weights.stat().st_mtime_ns
