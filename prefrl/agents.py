@@ -12,6 +12,7 @@ from stable_baselines3 import A2C, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -72,9 +73,10 @@ class AgentSpec:
 
     def _build(self, venv: VecEnv, seed: int, extra: Mapping[str, Any]) -> BaseAlgorithm:
         name = self.agent_class.__name__
+        policy = "CnnPolicy" if is_image_space(venv.observation_space) else "MlpPolicy"
         try:
             kwargs = {"device": "cpu"} | _resolved(self.kwargs) | dict(extra)
-            agent = self.agent_class("MlpPolicy", venv, seed=seed, **kwargs)
+            agent = self.agent_class(policy, venv, seed=seed, **kwargs)
         except (TypeError, AssertionError, ValueError, RuntimeError) as error:
             raise PrefrlError(f"{name} cannot be built with agent.kwargs: {error}") from error
         agent.set_logger(

@@ -72,8 +72,9 @@ class LabelConfig:
 class RewardConfig:
     """The reward ensemble and how it is fitted."""
 
-    net: str = "mlp"
-    """mlp: of observation and action; state-mlp: of the observation alone."""
+    net: str = "auto"
+    """mlp: of observation and action; state-mlp: of the observation alone; conv: of an image;
+    auto: conv for images, else mlp."""
     members: int = 3
     hidden: tuple[int, ...] = (64, 64)
     noise: float = 0.1

@@ -23,9 +23,7 @@ from prefrl.reward.fitters import Fitter
 from prefrl.schedules import Schedule
 from prefrl.segments import SegmentPool
 from prefrl.store import AlreadyAnswered, ComparisonStore
-from prefrl.types import Array, Query, Segment, StartAnew
-
-_FEATURE_STEPS = 8  # steps of a segment that stand for it where pairs are compared
+from prefrl.types import Array, Query, StartAnew
 
 
 @dataclass(frozen=True)
@@ -182,25 +180,16 @@ class PreferenceLoop:
         used, where = np.unique(pairs, return_inverse=True)
         segments = [self._pool[int(i)] for i in used]
         returns = self.reward.member_returns(segments)[:, where.reshape(pairs.shape)]
-        features = self._features(segments)[where.reshape(pairs.shape)]
+        features = self.reward.features(segments)[where.reshape(pairs.shape)]
         asked = np.array(self._asked_features).reshape(-1, features[0].size)
         return Candidates(returns, features.reshape(len(pairs), -1), asked), pairs
-
-    def _features(self, segments: list[Segment]) -> Array:
-        """A short description of each segment: scaled inputs at a few steps, (N, F)."""
-        steps = np.linspace(0, len(segments[0]) - 1, _FEATURE_STEPS).astype(int)
-        obs = np.stack([s.obs[steps] for s in segments])
-        actions = np.stack([s.actions[steps] for s in segments])
-        inputs = self.reward.encode(obs, actions)
-        scaled = (inputs - self.reward.input_mean) / self.reward.input_std
-        features: Array = scaled.reshape(len(segments), -1).numpy()
-        return features
 
     def _remember(self, asked: Sequence[Query]) -> None:
         """What has been asked about, for strategies that keep their distance from it."""
         if asked:
             sides = [
-                self._features([getattr(q, side) for q in asked]) for side in ("left", "right")
+                self.reward.features([getattr(q, side) for q in asked])
+                for side in ("left", "right")
             ]
             self._asked_features.extend(np.concatenate(sides, axis=1))
 

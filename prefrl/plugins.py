@@ -9,7 +9,8 @@ A package of yours names them in its pyproject.toml:
     farthest = "my_package:farthest"          # (Candidates, n, rng) -> indices
 
     [project.entry-points."prefrl.reward_nets"]
-    wide = "my_package:Wide"                  # (obs_size, action_size, members, hidden, generator)
+    # (obs_shape, action_size, members, hidden, generator) -> module
+    wide = "my_package:Wide"
 
     [project.entry-points."prefrl.environments"]
     mine = "my_package"                       # a module that registers environments when imported

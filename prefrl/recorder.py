@@ -15,9 +15,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from numpy.random import Generator
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecTransposeImage
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
+from prefrl.spaces import is_channels_last
 from prefrl.types import Array, PrefrlError, Segment
 
 RENDER_STATE = "render_state"
@@ -70,6 +71,8 @@ class Recorder(VecEnvWrapper):
     """
 
     def __init__(self, venv: VecEnv, ring_steps: int = 2048) -> None:
+        if is_channels_last(venv.observation_space):
+            venv = VecTransposeImage(venv)  # as SB3's policies and our nets want them
         super().__init__(venv)
         self.steps_taken = 0
         self._rows = ring_steps

@@ -12,6 +12,7 @@ import gymnasium as gym
 import torch
 from numpy.random import default_rng
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
@@ -142,7 +143,7 @@ def check_names(config: RunConfig) -> None:
     choose(LABELERS, config.labels.labeler, "labeler")
     choose(STRATEGIES, config.labels.strategy, "strategy")
     choose(SCHEDULES, config.labels.schedule, "schedule")
-    choose(REWARD_NETS, config.reward.net, "reward net")
+    choose(REWARD_NETS | {"auto": None}, config.reward.net, "reward net")
     agent_spec(config.agent.name, config.agent.kwargs)
 
 
@@ -194,8 +195,9 @@ def build_agent(config: RunConfig, env: Recorder, reward: RewardEnsemble) -> Bas
 
 
 def normalised(env: VecEnv, spec: AgentSpec, obs: bool, reward: bool = False) -> VecEnv:
-    """The environments as the agent sees them; one-hot states are left as they are."""
-    obs = obs and isinstance(env.observation_space, gym.spaces.Box)
+    """The environments as the agent sees them; one-hot states and images are left as they are."""
+    space = env.observation_space
+    obs = obs and isinstance(space, gym.spaces.Box) and not is_image_space(space)
     if not (obs or reward):
         return env
     return VecNormalize(env, norm_obs=obs, norm_reward=reward, gamma=spec.gamma)

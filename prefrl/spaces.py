@@ -1,11 +1,13 @@
-"""Which spaces a reward can be learned on, and how their elements become vectors."""
+"""Which spaces a reward can be learned on, and how their elements are put before a net."""
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import gymnasium as gym
 from gymnasium import spaces
+from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
 from torch import Tensor
 from torch.nn import functional
 
@@ -23,10 +25,12 @@ def check_spaces(env_id: str, observation: gym.Space[Any], action: gym.Space[Any
             f"{env_id} has {type(observation).__name__} observations: wrap it in "
             "gymnasium.wrappers.FlattenObservation to train on them"
         )
-    if isinstance(observation, spaces.Box) and len(observation.shape) >= 3:
+    many_axes = isinstance(observation, spaces.Box) and len(observation.shape) >= 3
+    if many_axes and not is_image_space(observation):
         raise PrefrlError(
-            f"{env_id} has image observations {observation.shape}: rewards are learned on "
-            "vectors; choose or wrap an environment with vector observations"
+            f"{env_id} has observations of shape {observation.shape} and {observation.dtype}: an "
+            "image is (channels, height, width) of uint8 from 0 to 255; wrap the environment to "
+            "make it one, or to flatten it"
         )
     for kind, space in (("observations", observation), ("actions", action)):
         if not isinstance(space, spaces.Box | spaces.Discrete):
@@ -34,6 +38,23 @@ def check_spaces(env_id: str, observation: gym.Space[Any], action: gym.Space[Any
                 f"{env_id} has {type(space).__name__} {kind}: Box and Discrete are supported; "
                 "wrap the environment to use one of them"
             )
+
+
+def is_channels_last(space: gym.Space[Any]) -> bool:
+    """Whether it holds images as cameras give them, (H, W, C)."""
+    return (
+        isinstance(space, spaces.Box)
+        and is_image_space(space)
+        and not is_image_space_channels_first(space)
+    )
+
+
+def net_shape(space: gym.Space[Any]) -> tuple[int, ...]:
+    """Shape of what a net is given for an observation: (C, H, W) of an image, else (D,)."""
+    if is_image_space(space):
+        assert space.shape is not None
+        return tuple(space.shape)
+    return (vector_size(space),)
 
 
 def vector_size(space: gym.Space[Any]) -> int:
@@ -51,6 +72,11 @@ def to_vectors(space: gym.Space[Any], values: Tensor) -> Tensor:
     """
     if isinstance(space, spaces.Discrete):
         return functional.one_hot(values.long() - int(space.start), int(space.n)).float()
+    return flat(space, values).float()
+
+
+def flat(space: gym.Space[Any], values: Tensor) -> Tensor:
+    """Elements of a Box, (..., *space.shape), as rows of the same type, (..., D)."""
     assert space.shape is not None
     lead = values.shape[: values.dim() - len(space.shape)]
-    return values.float().reshape(*lead, vector_size(space))
+    return values.reshape(*lead, prod(space.shape))

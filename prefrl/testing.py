@@ -228,29 +228,32 @@ def _check_pick(name: str, strategy: Strategy, candidates: Candidates, n: int) -
     )
 
 
-def check_reward_net(build: RewardNet) -> None:
+def check_reward_net(build: RewardNet, obs_shape: tuple[int, ...] = (4,)) -> None:
     """What the ensemble relies on in a reward net: M independent members in one module.
 
     Args:
-      build: (obs_size, action_size, members, hidden, generator) -> module, as in REWARD_NETS.
+      build: (obs_shape, action_size, members, hidden, generator) -> module, as in REWARD_NETS.
+      obs_shape: of the observations it takes, (D,) or (C, H, W).
     Raises:
       AssertionError: a wrong shape, members that share or equal one another, rows that mix,
         a parameter without a gradient, weights that a seed does not repeat, or that
         safetensors cannot keep.
     """
     for members in (1, 3):
-        _check_net(build, members)
+        _check_net(build, members, obs_shape)
 
 
-def _check_net(build: RewardNet, members: int, n_obs: int = 4, n_act: int = 2) -> None:
+def _check_net(
+    build: RewardNet, members: int, obs_shape: tuple[int, ...], action_size: int = 2
+) -> None:
     def built(seed: int) -> nn.Module:
         generator = torch.Generator().manual_seed(seed)
-        return build(n_obs, n_act, members, (16, 16), generator).eval()
+        return build(obs_shape, action_size, members, (16, 16), generator).eval()
 
     with _global_randomness_untouched("reward net"):
         net, twin, other = built(0), built(0), built(1)
     draw = torch.Generator().manual_seed(2)
-    obs, action = (torch.randn(8, size, generator=draw) for size in (n_obs, n_act))
+    obs, action = (torch.randn(8, *size, generator=draw) for size in (obs_shape, (action_size,)))
     rewards: Tensor = net(obs, action)
     assert rewards.shape == (members, 8), (
         f"reward net: {members} members on 8 rows gave {tuple(rewards.shape)}; "
@@ -281,7 +284,7 @@ def _check_net(build: RewardNet, members: int, n_obs: int = 4, n_act: int = 2) -
 def _check_members(net: nn.Module, obs: Tensor, action: Tensor, rewards: Tensor) -> None:
     """Each member's reward of a row is its own, and the row's own."""
     members = len(rewards)
-    own_obs, own_action = obs.repeat(members, 1, 1), action.repeat(members, 1, 1)
+    own_obs, own_action = (x.expand(members, *x.shape).clone() for x in (obs, action))
     assert torch.allclose(rewards, net(own_obs, own_action), atol=1e-5), (
         "reward net: a batch for all members, (B, D), and the same batch for each, (M, B, D), "
         "are rewarded differently"

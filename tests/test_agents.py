@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.torch_layers import NatureCNN
 from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
 from prefrl.agents import AGENTS, agent_spec
@@ -17,8 +19,10 @@ from prefrl.loop import act_at_random
 from prefrl.recorder import Recorder
 from prefrl.relabel import RelabelledReplayBuffer, RelabelledRolloutBuffer
 from prefrl.reward.ensemble import RewardEnsemble
+from prefrl.run import normalised
 from prefrl.types import PrefrlError
 
+FIXTURES = Path(__file__).parent / "fixtures"
 SMALL: dict[str, dict[str, Any]] = {
     "ppo": {"n_steps": 64, "batch_size": 64, "n_epochs": 2},
     "a2c": {"n_steps": 8},
@@ -80,6 +84,29 @@ def test_every_agent_learns_from_predicted_rewards(name: str, env_id: str) -> No
     if name != "sac":
         rows = recorder.rollout(buffer.buffer_size)
         assert buffer.predicted_reward == pytest.approx(float(reward.predict(*rows).mean()))
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_every_agent_learns_from_images(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Channels last, as cameras give them: agent, recorder and reward see them first."""
+    monkeypatch.syspath_prepend(FIXTURES)
+    recorder = make_env("odd/Image-v0", 2, module="odd_envs", ring_steps=256)
+    assert recorder.observation_space.shape == (3, 84, 84)
+    reward = scaled_ensemble(recorder)
+    small = {"net_arch": [8], "features_extractor_kwargs": {"features_dim": 8}}
+    memory = {"buffer_size": 200} if name == "sac" else {}
+    spec = agent_spec(name, SMALL[name] | {"policy_kwargs": small} | memory)
+    venv = normalised(recorder, spec, obs=True)
+    assert venv is recorder, "the policy scales pixels itself"
+    agent = spec.on_preferences(venv, recorder, reward, 0, normalize_return=True)
+    assert any(isinstance(module, NatureCNN) for module in agent.policy.modules())
+    before = weights(agent)
+    agent.learn(130)
+    after = weights(agent)
+    assert any(not torch.equal(before[k], after[k]) for k in before)
+    buffer = getattr(agent, "rollout_buffer", None) or agent.replay_buffer  # type: ignore[attr-defined]
+    assert buffer.predicted_reward != 0
+    recorder.close()
 
 
 @pytest.mark.parametrize("name", sorted(SMALL))

@@ -224,3 +224,43 @@ def test_every_member_trains_on_something(
 ) -> None:
     for first in range(1, 60):
         assert filled(ensemble_of, n, first=first).bootstrap_weights(3).any(0).all()
+
+
+def test_images_are_kept_once_and_the_oldest_make_room(
+    ensemble_of: Callable[..., RewardEnsemble], answer: Answers
+) -> None:
+    data = ComparisonData(ensemble_of(), seed=0, latest=100)
+    data.add([answer(1, LEFT), answer(2, LEFT)])
+    held = data.inputs.untyped_storage().nbytes()
+    first = data.reference[:2]
+    for q in range(3, 1000):
+        data.add([answer(q, LEFT)])
+    assert queries_of(data) == list(range(900, 1000))
+    assert data.inputs.untyped_storage().nbytes() == held == 125 * 2 * 4 * 4 * 4
+    assert torch.equal(data.reference[:2], first)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 150), st.sampled_from([LEFT, RIGHT, INCOMPARABLE]))),
+    st.sampled_from([0, 7, 90]),
+)
+def test_rows_and_targets_stay_together_however_answers_come_and_go(
+    ensemble_of: Callable[..., RewardEnsemble],
+    given_: list[tuple[int, Preference]],
+    latest: int,
+) -> None:
+    data, answer, standing = ComparisonData(ensemble_of(), seed=0, latest=latest), Answers(), {}
+    given_ = [(q, LEFT) for q in range(1, 120)] + given_  # more than there is room for at first
+    for query, preference in given_:
+        standing.pop(query, None)
+        if preference is not INCOMPARABLE:
+            standing[query] = preference.p_left
+        data.add([answer(query, preference)])
+    kept = list(standing)[-latest:] if latest else list(standing)
+    if not latest:
+        assert queries_of(data) == kept
+        assert data.p_left.tolist() == [standing[q] for q in kept]
+    else:  # one that was withdrawn does not bring back what was forgotten
+        assert queries_of(data) == kept[len(kept) - len(data) :]
+        assert data.p_left.tolist() == [standing[q] for q in queries_of(data)]
+        assert len(data) >= min(latest, len(kept)) - sum(p is INCOMPARABLE for _, p in given_)

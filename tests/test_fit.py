@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit
@@ -389,3 +390,51 @@ def test_a_first_fit_that_is_interrupted_starts_again(
 
 def interrupted(*_: object) -> None:
     raise KeyboardInterrupt
+
+
+def test_a_reward_of_images_is_found() -> None:
+    """The brighter of two noisy pictures is better."""
+    space = spaces.Box(0, 255, (1, 43, 43), np.uint8)
+    generator = torch.Generator().manual_seed(0)
+    ensemble = RewardEnsemble(space, spaces.Discrete(2), 2, hidden=(16,), generator=generator)
+
+    def pictures(n: int, seed: int) -> list[Segment]:
+        draw = rng(seed)
+        light = draw.uniform(50, 200, (n, 3))
+        obs = (light[..., None, None, None] + draw.normal(0, 30, (n, 3, 1, 43, 43))).clip(0, 255)
+        return [
+            Segment(o.astype(np.uint8), np.zeros(3, np.int64), t)
+            for o, t in zip(obs, light, strict=True)
+        ]
+
+    segments = pictures(240, 0)
+    pairs = [Query(*segments[2 * i : 2 * i + 2], id=i + 1) for i in range(120)]
+    data = data_of(ensemble, comparisons(pairs, [by_true_return(q) for q in pairs]))
+    metrics = fit(ensemble, data, FitSettings(batch_size=16, max_epochs=15), rng())
+    assert metrics["heldout_accuracy"] > 0.9
+    unseen = pictures(200, 1)
+    returns = ensemble.member_returns(unseen).mean(0)
+    truth = np.array([s.true_return for s in unseen])
+    assert ((returns[::2] > returns[1::2]) == (truth[::2] > truth[1::2])).mean() > 0.9
+    again = RewardEnsemble(space, spaces.Discrete(2), 2, hidden=(16,), generator=None)
+    again.load_state_dict(ensemble.state_dict())
+    np.testing.assert_array_equal(
+        again.member_returns(unseen[:8]), ensemble.member_returns(unseen[:8])
+    )
+
+
+def test_dropout_repeats_with_the_seed_and_leaves_torchs_own_numbers_alone() -> None:
+    space = spaces.Box(0, 255, (1, 43, 43), np.uint8)
+    obs = rng().integers(0, 256, (8, 2, 1, 43, 43), dtype=np.uint8)
+    segments = [Segment(o, np.zeros(2, np.int64), o.sum((1, 2, 3)) / 1.0) for o in obs]
+    pairs = [Query(*segments[2 * i : 2 * i + 2], id=i + 1) for i in range(4)]
+    fitted = []
+    for _ in range(2):
+        ensemble = RewardEnsemble(space, spaces.Discrete(2), 2, hidden=(4,))
+        data = data_of(ensemble, comparisons(pairs, [by_true_return(q) for q in pairs]))
+        state = torch.get_rng_state()
+        fit(ensemble, data, FitSettings(max_epochs=2), rng())
+        assert torch.equal(torch.get_rng_state(), state)
+        fitted.append(ensemble.state_dict())
+        torch.rand(1)
+    assert all(torch.equal(fitted[0][name], fitted[1][name]) for name in fitted[0])

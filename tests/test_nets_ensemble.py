@@ -11,14 +11,16 @@ import torch
 from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.nn.functional import leaky_relu, linear
+from torch.nn.functional import conv2d, leaky_relu, linear
 
 from prefrl.reward.ensemble import RewardEnsemble
-from prefrl.reward.nets import REWARD_NETS, MemberLinear, MemberMLP
-from prefrl.types import MachineError, Segment
+from prefrl.reward.nets import REWARD_NETS, MemberConvNet, MemberLinear, MemberMLP
+from prefrl.types import MachineError, PrefrlError, Segment
 
 Ensembles = Callable[..., RewardEnsemble]
 BOX = spaces.Box(-1, 1, (2,), np.float32)
+IMAGE = spaces.Box(0, 255, (2, 48, 44), np.uint8)
+OBS_SHAPES = {"mlp": (4,), "state-mlp": (4,), "conv": (2, 48, 44)}
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -39,7 +41,7 @@ def test_a_member_layer_on_literal_numbers() -> None:
 @pytest.mark.parametrize("own_batches", [False, True])
 def test_batched_members_equal_separate_nets(hidden: tuple[int, ...], own_batches: bool) -> None:
     members, batch = 4, 6
-    net = MemberMLP(3, 2, members, hidden, generator())
+    net = MemberMLP((3,), 2, members, hidden, generator())
     shape = (members, batch) if own_batches else (batch,)
     obs = torch.randn(*shape, 3, generator=generator(1))
     action = torch.randn(*shape, 2, generator=generator(2))
@@ -57,14 +59,13 @@ def test_batched_members_equal_separate_nets(hidden: tuple[int, ...], own_batche
 
 @pytest.mark.parametrize("name", sorted(REWARD_NETS))
 def test_every_net_keeps_to_the_contract(name: str) -> None:
-    net = REWARD_NETS[name](4, 2, 3, (8,), generator())
-    obs, action = (
-        torch.randn(5, 4, generator=generator(1)),
-        torch.randn(5, 2, generator=generator(2)),
-    )
+    shape = OBS_SHAPES[name]
+    net = REWARD_NETS[name](shape, 2, 3, (8,), generator()).eval()
+    obs = torch.randn(5, *shape, generator=generator(1))
+    action = torch.randn(5, 2, generator=generator(2))
     rewards = net(obs, action)
     assert rewards.shape == (3, 5)
-    torch.testing.assert_close(net(obs.expand(3, 5, 4), action.expand(3, 5, 2)), rewards)
+    torch.testing.assert_close(net(obs.expand(3, *obs.shape), action.expand(3, 5, 2)), rewards)
     assert rewards.std(0).min() > 0, "members start apart"
     rewards.sum().backward()
     for parameter in net.parameters():
@@ -77,8 +78,8 @@ def test_every_net_keeps_to_the_contract(name: str) -> None:
     again = net(obs, action)
     torch.testing.assert_close(again[1:], rewards[1:])
     assert not torch.allclose(again[0], rewards[0])
-    same = REWARD_NETS[name](4, 2, 3, (8,), generator())
-    other = REWARD_NETS[name](4, 2, 3, (8,), generator(1))
+    same = REWARD_NETS[name](shape, 2, 3, (8,), generator()).eval()
+    other = REWARD_NETS[name](shape, 2, 3, (8,), generator(1)).eval()
     torch.testing.assert_close(same(obs, action), rewards.detach())
     assert not torch.allclose(other(obs, action), rewards)
 
@@ -249,7 +250,82 @@ def test_a_state_net_pays_the_same_for_every_action() -> None:
     actions = torch.randn(2, 5, 3, generator=generator(2))
     paid = {}
     for name in ("mlp", "state-mlp"):
-        net = REWARD_NETS[name](4, 3, 2, (8,), generator())
+        net = REWARD_NETS[name]((4,), 3, 2, (8,), generator())
         paid[name] = [net(obs, action) for action in actions]
     assert torch.equal(*paid["state-mlp"])
     assert not torch.allclose(*paid["mlp"])
+
+
+def test_batched_convolutions_equal_separate_nets() -> None:
+    """Against torch's own layers: convolution, batch norm, leaky ReLU, dropout switched off."""
+    net = MemberConvNet((2, 48, 44), 3, 2, (5,), generator()).eval()
+    draw = generator(1)
+    with torch.no_grad():  # statistics as after some training
+        for conv in net.convs:
+            conv.running_mean.copy_(torch.randn(2, 16, generator=draw))
+            conv.running_var.copy_(torch.rand(2, 16, generator=draw) + 0.5)
+            conv.scale.copy_(torch.randn(2, 16, generator=draw))
+            conv.bias.copy_(torch.randn(2, 16, generator=draw))
+    obs = torch.rand(2, 4, 2, 48, 44, generator=draw)
+    together = net(obs, torch.zeros(2, 4, 3))
+    for m in range(2):
+        x = obs[m]
+        for conv, stride in zip(net.convs, (3, 2, 1, 1), strict=True):
+            norm = torch.nn.BatchNorm2d(16).eval()
+            norm.weight.data, norm.bias.data = conv.scale[m].data, conv.bias[m].data
+            norm.running_mean, norm.running_var = conv.running_mean[m], conv.running_var[m]
+            x = leaky_relu(norm(conv2d(x, conv.weight[m], stride=stride)), 0.01)
+        x = leaky_relu(linear(x.flatten(1), net.layers[0].weight[m].T, net.layers[0].bias[m, 0]))
+        x = linear(x, net.layers[1].weight[m].T, net.layers[1].bias[m, 0])
+        torch.testing.assert_close(together[m], x[:, 0])
+
+
+def test_in_training_dropout_and_batch_norm_work_and_statistics_move() -> None:
+    net = MemberConvNet((2, 48, 44), 0, 2, (5,), generator())
+    obs, nothing = torch.rand(6, 2, 48, 44, generator=generator(1)), torch.zeros(6, 0)
+    assert not torch.equal(net(obs, nothing), net(obs, nothing)), "dropout"
+    before = net.convs[0].running_mean.clone()
+    assert before.any()
+    net.eval()
+    torch.testing.assert_close(net(obs, nothing), net(obs, nothing), rtol=0, atol=0)
+    assert torch.equal(net.convs[0].running_mean, before)
+
+
+def test_images_are_scaled_to_one_and_the_action_is_not_looked_at() -> None:
+    ensemble = RewardEnsemble(IMAGE, BOX, 2, hidden=(4,))
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 5, 2, 48, 44), dtype=np.uint8)
+    actions = np.random.default_rng(1).uniform(-1, 1, (2, 3, 5, 2)).astype(np.float32)
+    inputs = ensemble.encode(pixels, actions[0])
+    assert inputs.dtype == torch.uint8 and inputs.shape == (3, 5, 2 * 48 * 44)
+    ensemble.set_inputs(inputs)
+    scaled = torch.as_tensor(pixels.reshape(-1, 2, 48, 44)) / 255
+    expected = ensemble.net(scaled, torch.zeros(15, 0))
+    torch.testing.assert_close(ensemble(inputs.reshape(15, -1)), expected)
+    ensemble.set_scale(inputs)
+    paid = [ensemble.predict(pixels, taken) for taken in actions]
+    assert paid[0].shape == (3, 5) and paid[0].std() > 0
+    np.testing.assert_array_equal(*paid)
+
+
+def test_features_of_images_are_small_pictures() -> None:
+    ensemble = RewardEnsemble(IMAGE, BOX, 2, hidden=(4,))
+    obs = np.zeros((9, 2, 48, 44), np.uint8)
+    obs[-1, 1, :8] = 255  # the top sixth of the last step's second channel
+    segment = Segment(obs, np.zeros((9, 2), np.float32), np.zeros(9))
+    ensemble.set_inputs(ensemble.encode(segment.obs, segment.actions))
+    features = ensemble.features([segment, segment])
+    assert features.shape == (2, 8 * 2 * 6 * 6)
+    pictures = features[0].reshape(8, 2, 6, 6)
+    assert pictures[-1, 1, 0].tolist() == [1.0] * 6
+    assert pictures.sum() == 6
+
+
+def test_a_net_for_other_observations_is_refused_with_the_remedy() -> None:
+    for net, space, remedy in (
+        ("mlp", IMAGE, "net=conv"),
+        ("state-mlp", IMAGE, "net=conv"),
+        ("conv", BOX, "net=mlp"),
+        ("conv", spaces.Box(0, 255, (3, 42, 60), np.uint8), "43 by 43"),
+    ):
+        with pytest.raises(PrefrlError, match=remedy):
+            RewardEnsemble(space, BOX, net=net)

@@ -47,7 +47,7 @@ def test_our_strategies(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(REWARD_NETS))
 def test_our_reward_nets(name: str) -> None:
-    check_reward_net(REWARD_NETS[name])
+    check_reward_net(REWARD_NETS[name], (1, 43, 43) if name == "conv" else (4,))
 
 
 class Walk(gym.Env[Array, int]):
@@ -231,10 +231,15 @@ class Broken(nn.Module):
     """A right net under a module that breaks one thing."""
 
     def __init__(
-        self, obs: int, act: int, members: int, hidden: Sequence[int], generator: Generator
+        self,
+        obs: tuple[int, ...],
+        act: int,
+        members: int,
+        hidden: Sequence[int],
+        generator: Generator,
     ) -> None:
         super().__init__()
-        self.inner = MemberMLP(obs, act, members, hidden, generator)  # type: ignore[arg-type]
+        self.inner = MemberMLP(obs, act, members, hidden, generator)
         self.members = members
 
     def forward(self, obs: Tensor, action: Tensor) -> Tensor:

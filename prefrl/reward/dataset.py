@@ -28,9 +28,9 @@ class ComparisonData:
         self._encode = ensemble.encode
         self._seed = seed
         self._latest = latest
-        self._rows: dict[int, tuple[Tensor, float]] = {}  # by query, oldest answer first
-        self._stacked: tuple[Tensor, Tensor] | None = None
-        self._first_batch: set[int] = set()
+        self._rows: dict[int, tuple[int, float]] = {}  # by query, oldest answer first
+        self._bank = _Bank(5 * latest // 4)
+        self._first_batch: dict[int, Tensor] = {}
         self.last_id = 0
         """Number of the last comparison read; the next read starts after it."""
 
@@ -47,22 +47,21 @@ class ComparisonData:
             query = comparison.query
             assert query.id is not None
             self._rows.pop(query.id, None)
+            self._first_batch.pop(query.id, None)
             self.last_id = max(self.last_id, comparison.id)
             p_left = comparison.preference.p_left if comparison.preference else None
             if p_left is None:
                 continue
             self._check_length(len(query.left), len(query.right))
             sides = [self._encode(s.obs, s.actions) for s in (query.left, query.right)]
-            self._rows[query.id] = torch.stack(sides), p_left
+            self._append(query.id, torch.stack(sides), p_left)
             if math.isnan(query.disagreement):
-                self._first_batch.add(query.id)
-        if comparisons:
-            self._stacked = None
+                self._add_to_first_batch(query.id)
 
     @property
     def inputs(self) -> Tensor:
         """Encoded segments, (N, 2, T, D)."""
-        return self._stack()[0]
+        return self._bank.take(self._places())
 
     @property
     def reference(self) -> Tensor:
@@ -72,14 +71,15 @@ class ComparisonData:
         agent, the reward's offset would move with every fit, and the agent's value estimates
         with it.
         """
-        queries = self._rows.keys() & self._first_batch or self._rows.keys()
-        earliest = sorted(queries)[:REFERENCE_PAIRS]  # a revised answer keeps its place
-        return torch.stack([self._rows[query][0] for query in earliest])
+        if self._first_batch:
+            return torch.stack([self._first_batch[query] for query in sorted(self._first_batch)])
+        earliest = sorted(self._rows)[:REFERENCE_PAIRS]  # a revised answer keeps its place
+        return torch.stack([self._bank[self._rows[query][0]] for query in earliest])
 
     @property
     def p_left(self) -> Tensor:
         """Targets, (N,)."""
-        return self._stack()[1]
+        return torch.tensor([self._rows[q][1] for q in self._kept()], dtype=torch.float32)
 
     def bootstrap_weights(self, n_members: int) -> Array:
         """How often each member sees each comparison, (N, M); 0 means held out from it.
@@ -103,17 +103,78 @@ class ComparisonData:
         queries = list(self._rows)
         return queries[-self._latest :] if self._latest else queries
 
-    def _stack(self) -> tuple[Tensor, Tensor]:
-        if self._stacked is None:
-            rows = [self._rows[query] for query in self._kept()]
-            p_left = torch.tensor([p for _, p in rows], dtype=torch.float32)
-            self._stacked = torch.stack([inputs for inputs, _ in rows]), p_left
-        return self._stacked
+    def _places(self) -> list[int]:
+        return [self._rows[query][0] for query in self._kept()]
+
+    def _append(self, query: int, inputs: Tensor, p_left: float) -> None:
+        if self._bank.full:
+            kept = self._kept()
+            self._bank.keep(self._places())
+            self._rows = {q: (place, self._rows[q][1]) for place, q in enumerate(kept)}
+        self._rows[query] = self._bank.append(inputs), p_left
+
+    def _add_to_first_batch(self, query: int) -> None:
+        """Whether it is among the earliest: a copy, as the bank forgets what is old."""
+        self._first_batch[query] = self._bank[self._rows[query][0]].clone()
+        if len(self._first_batch) > REFERENCE_PAIRS:
+            del self._first_batch[max(self._first_batch)]
 
     def _check_length(self, *lengths: int) -> None:
-        known = {len(inputs[0]) for inputs, _ in list(self._rows.values())[:1]}
+        known = set() if self._bank.steps is None else {self._bank.steps}
         if len(known | set(lengths)) > 1:
             raise PrefrlError(
                 f"segments of {sorted(known | set(lengths))} steps cannot be fitted together: "
                 "use one labels.segment_length in a run"
             )
+
+
+class _Bank:
+    """Rows in the order in which they came, in one tensor: images by the thousand fill memory.
+
+    Args:
+      capacity: rows to make room for at once; more room is made as it is needed.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = max(capacity, 64)
+        self._rows: Tensor | None = None
+        self._filled = 0
+
+    @property
+    def full(self) -> bool:
+        return self._rows is not None and self._filled == len(self._rows)
+
+    @property
+    def steps(self) -> int | None:
+        """T of rows (2, T, D)."""
+        return None if self._rows is None else self._rows.shape[2]
+
+    def __getitem__(self, place: int) -> Tensor:
+        assert self._rows is not None
+        return self._rows[place]
+
+    def take(self, places: Sequence[int]) -> Tensor:
+        """The rows at rising places; no copy where they are neighbours."""
+        assert self._rows is not None
+        start, end = places[0], places[-1] + 1
+        return self._rows[start:end] if end - start == len(places) else self._rows[places]
+
+    def append(self, row: Tensor) -> int:
+        """Returns its place."""
+        if self._rows is None:
+            self._rows = row.new_empty((self._capacity, *row.shape))
+        self._rows[self._filled] = row
+        self._filled += 1
+        return self._filled - 1
+
+    def keep(self, places: Sequence[int]) -> None:
+        """Move the rows at rising places to the front, and make room behind them."""
+        assert self._rows is not None
+        for new, old in enumerate(places):
+            if new != old:
+                self._rows[new] = self._rows[old]
+        self._filled = len(places)
+        if 5 * self._filled > 4 * len(self._rows):
+            larger = self._rows.new_empty((2 * len(self._rows), *self._rows.shape[1:]))
+            larger[: self._filled] = self._rows[: self._filled]
+            self._rows = larger

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,15 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
 
 from prefrl.reward.nets import REWARD_NETS
-from prefrl.spaces import to_vectors, vector_size
+from prefrl.spaces import flat, net_shape, to_vectors, vector_size
 from prefrl.types import Array, MachineError, Segment
 
-_CHUNK = 2048  # rows scored at once: larger batches fall out of the cache
+_CHUNK, _CHUNK_VALUES = 2048, 2**22  # rows scored at once: larger batches fall out of the cache
+_FEATURE_STEPS = 8  # steps of a segment that stand for it where pairs are compared
+_FEATURE_PIXELS = 6  # height and width of a picture that stands for a larger one
 
 
 class RewardEnsemble(nn.Module):
@@ -25,10 +29,12 @@ class RewardEnsemble(nn.Module):
 
     Source: Christiano et al. 2017, section 2.2.3.
 
+    Of images the reward is of the observation alone, r_m(o), as in the paper.
+
     Args:
-      observation_space, action_space: Box or Discrete.
+      observation_space, action_space: Box or Discrete; images are (C, H, W) of uint8.
       n_members: predictors.
-      net: a name in REWARD_NETS.
+      net: a name in REWARD_NETS, or "auto": "conv" for images, else "mlp".
       hidden: sizes of the hidden layers.
       output_std: standard deviation of each member's reward on the reference batch.
       generator: draws the initial weights.
@@ -49,7 +55,7 @@ class RewardEnsemble(nn.Module):
         observation_space: gym.Space[Any],
         action_space: gym.Space[Any],
         n_members: int = 3,
-        net: str = "mlp",
+        net: str = "auto",
         hidden: Sequence[int] = (64, 64),
         output_std: float = 1.0,
         generator: Generator | None = None,
@@ -59,12 +65,16 @@ class RewardEnsemble(nn.Module):
         self.action_space = action_space
         self.n_members = n_members
         self.output_std = output_std
-        sizes = (vector_size(observation_space), vector_size(action_space))
+        self._obs_shape = net_shape(observation_space)
+        self._obs_size = math.prod(self._obs_shape)
+        self._images = len(self._obs_shape) > 1
+        action_size = 0 if self._images else vector_size(action_space)
+        build = REWARD_NETS[("conv" if self._images else "mlp") if net == "auto" else net]
         generator = generator or Generator().manual_seed(0)
-        self.net = REWARD_NETS[net](*sizes, n_members, hidden, generator)
-        self._obs_size = sizes[0]
-        self.register_buffer("input_mean", torch.zeros(sum(sizes)))
-        self.register_buffer("input_std", torch.zeros(sum(sizes)))
+        self.net = build(self._obs_shape, action_size, n_members, hidden, generator)
+        scales = 1 if self._images else self._obs_size + action_size
+        self.register_buffer("input_mean", torch.zeros(scales))
+        self.register_buffer("input_std", torch.zeros(scales))
         self.register_buffer("reward_mean", torch.zeros(n_members, 1))
         self.register_buffer("reward_std", torch.ones(n_members, 1))
         self.register_buffer("temperature", torch.ones(()))
@@ -76,15 +86,18 @@ class RewardEnsemble(nn.Module):
         # Whether so many held-out answers say so that it is not worth following.
         self.register_buffer("guessing", torch.zeros((), dtype=torch.bool))
         self.register_buffer("l2", torch.full((n_members,), 1e-4))
+        self.eval()
 
     def encode(self, obs: Array, actions: Array) -> Tensor:
-        """Raw observations and actions as the vectors the net is fed, before scaling.
+        """Raw observations and actions as the rows the net is fed, before scaling.
 
         Args:
           obs, actions: (..., *shape).
         Returns:
-          (..., D).
+          (..., D); of images the pixels alone, as bytes.
         """
+        if self._images:
+            return flat(self.observation_space, torch.as_tensor(obs))
         o = to_vectors(self.observation_space, torch.as_tensor(obs))
         a = to_vectors(self.action_space, torch.as_tensor(actions))
         return torch.cat([o, a], dim=-1)
@@ -98,7 +111,8 @@ class RewardEnsemble(nn.Module):
           (M, B).
         """
         x = (inputs - self.input_mean) / self.input_std
-        rewards: Tensor = self.net(x[..., : self._obs_size], x[..., self._obs_size :])
+        obs, action = x[..., : self._obs_size], x[..., self._obs_size :]
+        rewards: Tensor = self.net(obs.reshape(*obs.shape[:-1], *self._obs_shape), action)
         return rewards
 
     @property
@@ -110,7 +124,11 @@ class RewardEnsemble(nn.Module):
         """Fix the input scaling, once, on the first comparisons.
 
         It never moves afterwards: a net that sees drifting inputs forgets what it learned.
+        Pixels become numbers from 0 to 1.
         """
+        if self._images:
+            self.input_std.fill_(255)
+            return
         rows = inputs.reshape(-1, inputs.shape[-1])
         self.input_mean.copy_(rows.mean(0))
         std = rows.std(0)
@@ -160,10 +178,28 @@ class RewardEnsemble(nn.Module):
         calibrated: Array = (returns / self.temperature).numpy()
         return calibrated
 
+    @torch.no_grad()
+    def features(self, segments: Sequence[Segment]) -> Array:
+        """What describes a segment where pairs are compared: scaled inputs at a few steps.
+
+        Returns:
+          (N, F).
+        """
+        steps = np.linspace(0, len(segments[0]) - 1, _FEATURE_STEPS).astype(int)
+        obs = np.stack([s.obs[steps] for s in segments])
+        actions = np.stack([s.actions[steps] for s in segments])
+        inputs = (self.encode(obs, actions) - self.input_mean) / self.input_std
+        if self._images:
+            pictures = inputs.reshape(-1, *self._obs_shape)
+            inputs = adaptive_avg_pool2d(pictures, _FEATURE_PIXELS)
+        described: Array = inputs.reshape(len(segments), -1).numpy()
+        return described
+
     def _score(self, inputs: Tensor) -> Tensor:
         if not self.knows_inputs:  # nothing learned yet: nothing is better than anything else
             return torch.zeros(self.n_members, len(inputs))
-        return torch.cat([self(chunk) for chunk in torch.split(inputs, _CHUNK)], dim=1)
+        rows = max(1, min(_CHUNK, _CHUNK_VALUES // inputs.shape[-1]))
+        return torch.cat([self(chunk) for chunk in torch.split(inputs, rows)], dim=1)
 
     def save(self, path: Path, **notes: str) -> None:
         """Weights as safetensors, in one step: a reader sees the old file or the new one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -19,6 +20,7 @@ from prefrl.reward.losses import bradley_terry_loss
 
 OVERFIT_HIGH, OVERFIT_LOW = 1.5, 1.1
 """Held-out over training loss is kept between these (Christiano et al. 2017, section 2.2.3)."""
+_HELDOUT_VALUES = 2**26  # inputs judged at once: images by the thousand fill memory
 _L2_STEP, _L2_LEAST, _L2_MOST = 1.5, 1e-6, 1e-1
 ENOUGH_TO_JUDGE = 100
 """Held-out answers, ties apart, after which a reward that still guesses is not followed."""
@@ -65,30 +67,41 @@ def fit(
         ensemble.set_inputs(inputs)
     weights = torch.as_tensor(data.bootstrap_weights(ensemble.n_members)).T.float()  # (M, N)
     heldout = weights == 0
-    drawn, kept = _indices(~heldout), _indices(heldout)
-    judge = inputs[kept], p_left[kept], heldout.gather(1, kept)
-    parameters = list(ensemble.net.parameters())
-    optimizer = torch.optim.Adam(parameters, lr=settings.learning_rate, fused=True)
-    best_loss, best_weights, stale, epochs = math.inf, _copy(parameters), 0, 0
+    drawn = _indices(~heldout)
+    optimizer = torch.optim.Adam(ensemble.net.parameters(), settings.learning_rate, fused=True)
+    best_loss, best_net, stale, epochs = math.inf, _copy(ensemble.net), 0, 0
     for epochs in range(1, max_epochs + 1):  # noqa: B007 - reported below
         total = torch.zeros(ensemble.n_members)
-        for index in _minibatches(drawn, weights, settings.batch_size, rng):
-            batch = inputs[index], p_left[index], weights.gather(1, index)
-            total += _step(ensemble, optimizer, *batch, settings.noise)
+        with _training(ensemble.net, rng):
+            for index in _minibatches(drawn, weights, settings.batch_size, rng):
+                batch = inputs[index], p_left[index], weights.gather(1, index)
+                total += _step(ensemble, optimizer, *batch, settings.noise)
         train = total / weights.sum(1)
-        held = _heldout_loss(ensemble, *judge, settings.noise)
+        held = _heldout_loss(ensemble, inputs, p_left, heldout, settings.noise)
         _adapt_l2(ensemble.l2, held, train)
         # A handful of answers may leave a member none to be judged by but its own.
         judged = float(torch.where(held.isnan(), train, held).mean())
         if judged < best_loss - 1e-4:
-            best_loss, best_weights, stale = judged, _copy(parameters), 0
+            best_loss, best_net, stale = judged, _copy(ensemble.net), 0
         else:
             stale += 1
             if stale >= settings.patience:
                 break
-    _restore(parameters, best_weights)
+    ensemble.net.load_state_dict(best_net)
     ensemble.set_scale(data.reference)
     return _summary(ensemble, data, heldout, epochs)
+
+
+@contextmanager
+def _training(net: torch.nn.Module, rng: Generator) -> Iterator[None]:
+    """Batch norm and dropout as in training; dropout takes torch's own numbers, drawn from rng."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(rng.spawn(1)[0].integers(2**63)))
+        net.train()
+        try:
+            yield
+        finally:
+            net.eval()
 
 
 def _indices(mask: Tensor) -> Tensor:
@@ -124,8 +137,9 @@ def _step(
     optimizer.zero_grad()
     (losses.sum(1) / weight.sum(1).clamp_min(1)).sum().backward()  # type: ignore[no-untyped-call]
     for parameter in ensemble.net.parameters():
-        if parameter.grad is not None and parameter.dim() == 3:
-            parameter.grad.addcmul_(ensemble.l2.view(-1, 1, 1), parameter.detach())
+        if parameter.grad is not None and parameter.dim() >= 3:  # not those of batch norm
+            l2 = ensemble.l2.view(-1, *[1] * (parameter.dim() - 1))
+            parameter.grad.addcmul_(l2, parameter.detach())
     optimizer.step()
     return losses.detach().sum(1)
 
@@ -135,9 +149,13 @@ def _heldout_loss(
     ensemble: RewardEnsemble, inputs: Tensor, p_left: Tensor, heldout: Tensor, noise: float
 ) -> Tensor:
     """Mean loss of each member on what it was not trained on, (M,); NaN where there is nothing."""
-    returns = _returns(ensemble, inputs)
-    loss = bradley_terry_loss(returns[..., 0], returns[..., 1], p_left, noise)
-    return _mean_where(loss, heldout)
+    kept = _indices(heldout)
+    pairs = max(1, _HELDOUT_VALUES // (len(kept) * inputs[0].numel()))
+    losses = []
+    for index in torch.split(kept, pairs, dim=1):
+        returns = _returns(ensemble, inputs[index])
+        losses.append(bradley_terry_loss(returns[..., 0], returns[..., 1], p_left[index], noise))
+    return _mean_where(torch.cat(losses, dim=1), heldout.gather(1, kept))
 
 
 def _returns(ensemble: RewardEnsemble, batch: Tensor) -> Tensor:
@@ -232,11 +250,5 @@ def _summary(
     )
 
 
-def _copy(parameters: list[torch.nn.Parameter]) -> list[Tensor]:
-    return [p.detach().clone() for p in parameters]
-
-
-@torch.no_grad()
-def _restore(parameters: list[torch.nn.Parameter], saved: list[Tensor]) -> None:
-    for parameter, value in zip(parameters, saved, strict=True):
-        parameter.copy_(value)
+def _copy(net: torch.nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in net.state_dict().items()}

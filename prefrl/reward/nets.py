@@ -1,4 +1,4 @@
-"""Reward networks with a leading member axis: all members in one matrix product."""
+"""Reward networks with a leading member axis: all members side by side in one module."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from itertools import pairwise
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn.functional import leaky_relu
+from torch.nn.functional import batch_norm, conv2d, dropout, leaky_relu
+
+from prefrl.types import PrefrlError
 
 
 class MemberLinear(nn.Module):
@@ -37,14 +39,19 @@ class MemberMLP(nn.Module):
 
     def __init__(
         self,
-        obs_size: int,
+        obs_shape: tuple[int, ...],
         action_size: int,
         members: int,
         hidden: Sequence[int],
         generator: Generator,
     ) -> None:
         super().__init__()
-        sizes = [obs_size + action_size, *hidden, 1]
+        if len(obs_shape) != 1:
+            raise PrefrlError(
+                f"observations are images {obs_shape}, and the reward net takes vectors: choose "
+                "reward.net=conv"
+            )
+        sizes = [obs_shape[0] + action_size, *hidden, 1]
         self._members = members
         self.layers = nn.ModuleList(
             MemberLinear(members, n_in, n_out, generator) for n_in, n_out in pairwise(sizes)
@@ -79,19 +86,112 @@ class StateMLP(MemberMLP):
 
     def __init__(
         self,
-        obs_size: int,
+        obs_shape: tuple[int, ...],
         action_size: int,
         members: int,
         hidden: Sequence[int],
         generator: Generator,
     ) -> None:
-        super().__init__(obs_size, 0, members, hidden, generator)
+        super().__init__(obs_shape, 0, members, hidden, generator)
 
     def forward(self, obs: Tensor, action: Tensor) -> Tensor:
         return super().forward(obs, action[..., :0])
 
 
-RewardNet = Callable[[int, int, int, Sequence[int], Generator], nn.Module]
+class MemberConv(nn.Module):
+    """M convolutions with batch norm, leaky ReLU 0.01 and dropout 0.5 side by side.
 
-REWARD_NETS: dict[str, RewardNet] = {"mlp": MemberMLP, "state-mlp": StateMLP}
-"""Builders by name: (obs_size, action_size, members, hidden, generator) -> module."""
+    (M, B, C, H, W) -> (M, B, C', H', W').
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(
+        self, members: int, n_in: int, n_out: int, kernel: int, stride: int, generator: Generator
+    ) -> None:
+        super().__init__()
+        weight = torch.rand(members, n_out, n_in, kernel, kernel, generator=generator) * 2 - 1
+        self.weight = nn.Parameter(weight / math.sqrt(n_in * kernel**2))
+        self.scale = nn.Parameter(torch.ones(members, n_out))
+        self.bias = nn.Parameter(torch.zeros(members, n_out))
+        self.register_buffer("running_mean", torch.zeros(members, n_out))
+        self.register_buffer("running_var", torch.ones(members, n_out))
+        self._stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        # One after the other: a convolution with a group for each member took twice as long.
+        return torch.stack([self._member(m, own) for m, own in enumerate(x)])
+
+    def _member(self, m: int, x: Tensor) -> Tensor:
+        x = conv2d(x, self.weight[m], stride=self._stride)
+        stats = self.running_mean[m], self.running_var[m]
+        x = batch_norm(x, *stats, self.scale[m], self.bias[m], training=self.training)
+        return dropout(leaky_relu(x, 0.01, inplace=True), 0.5, self.training)
+
+
+class MemberConvNet(nn.Module):
+    """The paper's predictor for Atari: four convolutions and a hidden layer of 64.
+
+    A reward of the picture alone.
+
+    Source: Christiano et al. 2017, appendix A.2.
+    """
+
+    def __init__(
+        self,
+        obs_shape: tuple[int, ...],
+        action_size: int,
+        members: int,
+        hidden: Sequence[int],
+        generator: Generator,
+    ) -> None:
+        super().__init__()
+        if len(obs_shape) != 3:
+            raise PrefrlError(
+                f"observations are vectors {obs_shape}, and reward.net=conv takes images: choose "
+                "reward.net=mlp"
+            )
+        self._members = members
+        channels, height, width = obs_shape
+        convs = []
+        for kernel, stride in ((7, 3), (5, 2), (3, 1), (3, 1)):
+            convs.append(MemberConv(members, channels, 16, kernel, stride, generator))
+            channels = 16
+            height, width = ((size - kernel) // stride + 1 for size in (height, width))
+            if min(height, width) < 1:
+                raise PrefrlError(
+                    f"images {obs_shape} are too small for reward.net=conv: at least 43 by 43 "
+                    "pixels are wanted; enlarge them"
+                )
+        self.convs = nn.Sequential(*convs)
+        sizes = [channels * height * width, *hidden, 1]
+        self.layers = nn.ModuleList(
+            MemberLinear(members, n_in, n_out, generator) for n_in, n_out in pairwise(sizes)
+        )
+
+    def forward(self, obs: Tensor, action: Tensor) -> Tensor:
+        """Rewards of images.
+
+        Args:
+          obs: scaled to [0, 1], (B, C, H, W), the same for all members, or (M, B, C, H, W).
+          action: not looked at.
+        Returns:
+          (M, B).
+        """
+        x = obs if obs.dim() == 5 else obs.expand(self._members, *obs.shape)
+        x = self.convs(x).flatten(2)
+        for layer in self.layers[:-1]:
+            x = leaky_relu(layer(x), 0.01, inplace=True)
+        rewards: Tensor = self.layers[-1](x).squeeze(-1)
+        return rewards
+
+
+RewardNet = Callable[[tuple[int, ...], int, int, Sequence[int], Generator], nn.Module]
+
+REWARD_NETS: dict[str, RewardNet] = {
+    "mlp": MemberMLP,
+    "state-mlp": StateMLP,
+    "conv": MemberConvNet,
+}
+"""Builders by name: (obs_shape, action_size, members, hidden, generator) -> module."""
