@@ -35,13 +35,14 @@ class FlipCounter:
       angle: mean of the links' angles, in radians; each update sets it.
     Attributes:
       flips: landed so far.
-      from_foot: what touched the floor last was the foot alone.
+      flying: nothing touches the floor since the foot alone did.
     """
 
     dt: float
     angle: float = 0.0
     flips: int = field(default=0, init=False)
-    from_foot: bool = field(default=False, init=False)
+    flying: bool = field(default=False, init=False)
+    _from_foot: bool = field(default=False, init=False)  # the foot alone touched the floor last
     _left_at: float = field(default=0.0, init=False)  # the angle when the foot last stood
     _landed: int = field(default=0, init=False)  # flips of a landing that is not yet held
     _held: int = field(default=0, init=False)  # updates since then
@@ -59,16 +60,17 @@ class FlipCounter:
         """
         self.angle = float(angles.mean())
         if body:
-            self.from_foot, self._landed = False, 0
+            self._from_foot, self._landed = False, 0
         elif foot:
             self._touch_down(upright=math.cos(angles[0]) >= math.cos(UPRIGHT))
+        self.flying = self._from_foot and not foot
         return self._complete()
 
     def _touch_down(self, upright: bool) -> None:
         turns = math.floor((self._left_at - self.angle) / TURN + 1 - FULL)
-        if self.from_foot and upright and turns > 0:
+        if self._from_foot and upright and turns > 0:
             self._landed, self._held = turns, 0
-        self.from_foot, self._left_at = True, self.angle
+        self._from_foot, self._left_at = True, self.angle
 
     def _complete(self) -> int:
         if not self._landed or self._held * self.dt < HELD:
@@ -77,3 +79,22 @@ class FlipCounter:
         completed, self._landed = self._landed, 0
         self.flips += completed
         return completed
+
+
+@dataclass
+class FlightTurns:
+    """Adds up the turns of flights, less those that the time between two flights takes back.
+
+    Rocking comes to nothing: what a hop turns backward, the floor turns forward again. On the
+    floor alone, turning backward adds nothing, and turning forward takes what exceeds it.
+    """
+
+    _between: float = field(default=0.0, init=False)  # since the latest flight
+
+    def update(self, turn: float, flying: bool) -> float:
+        """One step on; takes its backward turn and returns how much the sum grows."""
+        if flying:
+            self._between = 0.0
+            return turn
+        before, self._between = self._between, self._between + turn
+        return min(self._between, 0.0) - min(before, 0.0)

@@ -11,7 +11,7 @@ from gymnasium.utils import EzPickle
 from numpy.typing import NDArray
 
 from envs.contacts import touching
-from envs.flips import TURN, FlipCounter
+from envs.flips import TURN, FlightTurns, FlipCounter
 from envs.locomotion import HopperEnv
 
 LANDED = 1.0
@@ -24,15 +24,14 @@ class HopperBackflipEnv(HopperEnv):
     """Hopper-v5 that is to turn backward in the air and land on its foot, again and again.
 
     The true reward, for a simulated labeler and for evaluation: the share of a backward turn that
-    the step made, with LANDED for each flip that it completed (`FlipCounter` says when), less
-    FALLEN for the time that anything but the foot was on the floor. Turning backward is paid only
-    if what touched the floor last was the foot alone; turning forward always costs. So
+    a step of a flight made, with LANDED for each flip that it completed (`FlipCounter` says when),
+    less FALLEN for the time that anything but the foot was on the floor. So
 
-    - rolling, spinning and bouncing on the torso or the legs earn nothing and cost FALLEN;
-    - rocking earns nothing: what a hop turns backward is lost when the stance turns it forward;
-    - falling over and getting up again loses as much turn as it won, or had to roll for it;
+    - rolling and spinning on the floor, and bouncing off the torso or the legs, earn nothing and
+      cost FALLEN;
+    - rocking earns nothing: `FlightTurns` takes back what the floor turns forward after a flight;
     - a flip that crashes keeps its part of the turn, or a labeler could not tell it from lying
-      still, but the landed one earns more than twice as much.
+      still; the landed one earns more than twice as much.
 
     The observation is the hopper's height, sine and cosine of its torso's angle, three joint
     angles, and six velocities: as an angle it would also count the turns.
@@ -56,7 +55,11 @@ class HopperBackflipEnv(HopperEnv):
         EzPickle.__init__(self, reward=reward, **kwargs)
         self.observation_space = spaces.Box(-np.inf, np.inf, (12,), np.float64)
         self._reward = reward
-        self._counter = FlipCounter(self.dt)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._counter = FlipCounter(self.dt, angle=float(link_angles(self.data.qpos).mean()))
+        self._turns = FlightTurns()
 
     @property
     def flips(self) -> int:
@@ -80,12 +83,12 @@ class HopperBackflipEnv(HopperEnv):
             link_angles(self.data.qpos), foot="foot_geom" in on_floor, body=fallen
         )
         turn = (before - self._counter.angle) / TURN
-        paid = turn if self._counter.from_foot else min(turn, 0.0)
+        paid = self._turns.update(turn, self._counter.flying)
         return paid + LANDED * landed - FALLEN * self.dt * fallen
 
     def reset_model(self) -> NDArray[np.float64]:
         obs: NDArray[np.float64] = super().reset_model()  # type: ignore[no-untyped-call]
-        self._counter = FlipCounter(self.dt, angle=float(link_angles(self.data.qpos).mean()))
+        self._forget()
         return obs
 
     def _get_obs(self) -> NDArray[np.float64]:
