@@ -66,9 +66,9 @@ class SwimmerEnv(V5Env, swimmer_v5.SwimmerEnv):
 class AntEnv(V5Env, ant_v5.AntEnv):
     """Ant-v5 without termination, control and contact cost: forward speed, and 1 while healthy.
 
-    Healthy is v5's word for a torso between 0.2 and 1 m high. An ant on its back is that too: its
-    fall costs the speed that it no longer has. The observation has the 27 positions and
-    velocities; v5's other 78 numbers are contact forces, which are 0 most of the time.
+    Healthy is v5's word for a torso between 0.2 and 1 m high, which an ant on its back has too:
+    here the torso also has to be the right way up. The observation has the 27 positions and
+    velocities; v5's other 78 numbers are contact forces.
     """
 
     fixed = V5Env.fixed | {
@@ -81,6 +81,11 @@ class AntEnv(V5Env, ant_v5.AntEnv):
         "instruction": "Choose the clip in which the ant moves forward (to the right) faster, "
         "on its feet."
     }
+
+    @property
+    def is_healthy(self) -> bool:
+        _, x, y, _ = self.data.qpos[3:7]  # the quaternion of the torso
+        return bool(super().is_healthy) and x**2 + y**2 < 0.5
 
 
 class HumanoidEnv(V5Env, humanoid_v5.HumanoidEnv):

@@ -186,7 +186,7 @@ def test_instruction(env_id: str) -> None:
     [
         ("prefrl/Hopper-v0", {1: 0.3, 2: 1.5}, 1),
         ("prefrl/Walker2d-v0", {1: 0.3, 2: 1.5}, 1),
-        ("prefrl/Ant-v0", {2: 0.1}, 1),
+        ("prefrl/Ant-v0", {2: 0.4, 3: 0, 4: 1}, 1),  # on its back
         ("prefrl/Humanoid-v0", {2: 0.3}, 5),
         ("prefrl/InvertedDoublePendulum-v0", {1: 3.1}, 10),
     ],
