@@ -10,7 +10,7 @@ import mujoco
 def touching(model: Any, data: Any, geom: str) -> set[str]:
     """Names of the geoms that touch `geom` in the current qpos.
 
-    A step leaves the contacts of its last but one substep behind; this finds those of the state
+    A step leaves the contacts from before its last substep behind; this finds those of the state
     itself, so that a state that was recorded and set again is judged as it was when it happened.
     """
     mujoco.mj_kinematics(model, data)

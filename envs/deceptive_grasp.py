@@ -42,8 +42,8 @@ class DeceptiveGraspEnv(MujocoEnv, EzPickle):
 
     The observation is the whole state: x, y (depth, away from the camera) and z of the gripper,
     half of the opening between its fingers, x and y of the ball, all in m, and their six
-    velocities. The action sets the speeds of x, y, z (1 is 0.5 m/s) and of the fingers (1 opens
-    them at 0.2 m/s, -1 closes). An episode has 100 steps of 0.04 s.
+    velocities. The action sets the speeds of x, y and z (1 is 0.5 m/s) and the opening that the
+    fingers go to (1 is wide open, 0 the ball's size, -1 closed). An episode has 100 steps of 0.04 s.
 
     Args:
       cross: whether the picture shows the cross.

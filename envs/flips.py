@@ -12,7 +12,7 @@ TURN = 2 * math.pi
 FULL = 0.9
 """Share of 360 degrees that a flight has to turn. Who takes off leaning back and comes down
 leaning forward, as a gymnast does, turns by less in the air and by 360 from stand to stand."""
-UPRIGHT = math.pi / 3
+UPRIGHT = math.pi / 4
 """Largest lean of the torso, in radians, with which the foot may come down."""
 HELD = 0.2
 """Seconds after the foot came down in which nothing else may touch the floor."""

@@ -70,12 +70,12 @@ class HopperBackflipEnv(HopperEnv):
     ) -> tuple[NDArray[np.float64], float, bool, bool, dict[str, Any]]:
         """One step; action (3,), observation (12,)."""
         obs, _, _, truncated, info = super().step(action)  # type: ignore[no-untyped-call]
-        reward = self._landed()
+        reward = self._judge()
         if self._reward == "handwritten":
             reward = handwritten(hopper_v5.HopperEnv._get_obs(self), action)  # type: ignore[no-untyped-call]
         return obs, reward, False, truncated, info | {"flips": self.flips}
 
-    def _landed(self) -> float:
+    def _judge(self) -> float:
         before = self._counter.angle
         on_floor = touching(self.model, self.data, "floor")
         fallen = bool(on_floor - {"foot_geom"})

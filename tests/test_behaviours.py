@@ -125,7 +125,7 @@ def true_rewards(
     rewards = []
     for turned, above in moves:
         put(env, np.array([0, 0, TURN * turned, *joints]), above)
-        rewards.append(env._landed())
+        rewards.append(env._judge())
     return np.array(rewards)
 
 
@@ -315,9 +315,9 @@ def honest(obs: Floats) -> list[float]:
 
 def deceptive(obs: Floats) -> list[float]:
     """Stays as near to the camera as it is, and closes where the ball is in the picture."""
-    x, y, z, opening, ball_x, ball_y = obs[:6]
+    x, y, z, _, ball_x, ball_y = obs[:6]
     in_line = RADIUS + (ball_y - y) * math.tan(TILT)
-    return [10 * (ball_x - x), 0, 10 * (in_line - z), 20 * (RADIUS - opening)]
+    return [10 * (ball_x - x), 0, 10 * (in_line - z), 0]
 
 
 @pytest.mark.parametrize(
