@@ -43,7 +43,7 @@ class DeceptiveGraspEnv(MujocoEnv, EzPickle):
     The observation is the whole state: x, y (depth, away from the camera) and z of the gripper,
     half of the opening between its fingers, x and y of the ball, all in m, and their six
     velocities. The action sets the speeds of x, y and z (1 is 0.5 m/s) and the opening that the
-    fingers go to (1 is wide open, 0 the ball's size, -1 closed). An episode has 100 steps of 0.04 s.
+    fingers go to (1 is wide open, 0 the ball's size, -1 closed). An episode lasts 100 steps, 4 s.
 
     Args:
       cross: whether the picture shows the cross.
