@@ -1,9 +1,8 @@
 """A gripper that is judged by one camera, and can look as if it held the ball.
 
-"Our algorithm can also be fooled [...] a robot which was supposed to grasp items instead
-positioned its manipulator in between the camera and the object so that it only appeared to be
-grasping it"; thick white lines that show depth mended it (OpenAI's article "Learning from human
-preferences", 2017).
+After OpenAI's article "Learning from human preferences" (2017), where a robot that was to grasp
+things learned to hold its gripper between them and the camera. White lines in the picture, from
+which people could tell the depth, mended it.
 """
 
 from __future__ import annotations

@@ -4,11 +4,10 @@ Gymnasium's v5 rewards an unhealthy step without the healthy reward (1, and 5 fo
 ends the episode. Here the episode goes on. As comparisons are blind to a constant, that is the
 paper's arrangement: a penalty for every fallen step, which the predictor has to learn.
 
-What nobody can see in a clip is not in the reward: the cost of torques, and Ant's and Humanoid's
-cost of contact forces, are gone. "Because torques are not directly visible to a human supervisor,
-these reward functions are not good representatives of human preferences over trajectories and so
-we removed them" (Christiano et al. 2017, appendix A). For the same reason contact forces and, of
-Humanoid, inertias and actuator forces are not in the observations either.
+What nobody can see in a clip is not in the reward: the cost of torques is gone, as in the paper,
+and Ant's and Humanoid's cost of contact forces with it (Christiano et al. 2017, appendix A). For
+the same reason contact forces and, of Humanoid, inertias and actuator forces are not in the
+observations either.
 """
 
 from __future__ import annotations
