@@ -19,6 +19,32 @@ register(
     "envs.mountain_car:MountainCarContinuousEnv",
     max_episode_steps=999,
 )
+
+# MuJoCo: the tasks of Christiano et al. 2017 on Gymnasium's v5 models, and Humanoid
 register("prefrl/HalfCheetah-v0", "envs.locomotion:HalfCheetahEnv", max_episode_steps=1000)
 register("prefrl/Hopper-v0", "envs.locomotion:HopperEnv", max_episode_steps=1000)
 register("prefrl/Walker2d-v0", "envs.locomotion:Walker2dEnv", max_episode_steps=1000)
+register("prefrl/Swimmer-v0", "envs.locomotion:SwimmerEnv", max_episode_steps=1000)
+register("prefrl/Ant-v0", "envs.locomotion:AntEnv", max_episode_steps=1000)
+register("prefrl/Humanoid-v0", "envs.locomotion:HumanoidEnv", max_episode_steps=1000)
+register("prefrl/Reacher-v0", "envs.reacher:ReacherEnv", max_episode_steps=50)
+register(
+    "prefrl/InvertedDoublePendulum-v0",
+    "envs.double_pendulum:InvertedDoublePendulumEnv",
+    max_episode_steps=1000,
+)
+
+# MuJoCo: behaviours whose true reward is for simulated labelers and for evaluation alone
+register(
+    "prefrl/HopperBackflip-v0",
+    "envs.hopper_backflip:HopperBackflipEnv",
+    max_episode_steps=2500,  # 20 s
+)
+register(
+    "prefrl/HalfCheetahOneLeg-v0",
+    "envs.half_cheetah_one_leg:HalfCheetahOneLegEnv",
+    max_episode_steps=1000,
+)
+register(
+    "prefrl/DeceptiveGrasp-v0", "envs.deceptive_grasp:DeceptiveGraspEnv", max_episode_steps=100
+)

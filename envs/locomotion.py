@@ -1,55 +1,109 @@
-"""MuJoCo's planar runners. A fall costs the healthy reward, step by step, and ends nothing.
+"""MuJoCo's runners and swimmers. A fall costs the healthy reward, and ends nothing.
 
-Gymnasium's v5 rewards an unhealthy step with the forward speed less the torque cost, and
-without the healthy reward of 1. As comparisons are blind to a constant, that is the paper's
-arrangement: a penalty of 1 for every fallen step, which the predictor has to learn.
-Sources: Gymnasium's `_get_rew` of hopper_v5 and walker2d_v5; Christiano et al. 2017, appendix A.
+Gymnasium's v5 rewards an unhealthy step without the healthy reward (1, and 5 for Humanoid) and
+ends the episode. Here the episode goes on. As comparisons are blind to a constant, that is the
+paper's arrangement: a penalty for every fallen step, which the predictor has to learn.
+
+What nobody can see in a clip is not in the reward: the cost of torques is gone, as in the paper,
+and Ant's and Humanoid's cost of contact forces with it (Christiano et al. 2017, appendix A). For
+the same reason contact forces and, of Humanoid, inertias and actuator forces are not in the
+observations either.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from gymnasium.envs.mujoco import (
+    ant_v5,
+    half_cheetah_v5,
+    hopper_v5,
+    humanoid_v5,
+    swimmer_v5,
+    walker2d_v5,
+)
 
-from gymnasium.envs.mujoco import half_cheetah_v5, hopper_v5, walker2d_v5
-from gymnasium.utils import EzPickle
+from envs.gymnasium_v5 import V5Env
 
 
-class HalfCheetahEnv(half_cheetah_v5.HalfCheetahEnv):
-    """HalfCheetah-v5, which never ends early, with an instruction."""
+class HalfCheetahEnv(V5Env, half_cheetah_v5.HalfCheetahEnv):
+    """HalfCheetah-v5, which never ends early, without control cost: the forward speed, in m/s."""
 
+    fixed = V5Env.fixed | {"ctrl_cost_weight": 0.0}
     metadata = half_cheetah_v5.HalfCheetahEnv.metadata | {
         "instruction": "Choose the clip in which the cheetah runs forward (to the right) faster."
     }
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        EzPickle.__init__(self, **kwargs)
-        self.metadata = type(self).metadata | self.metadata
 
+class HopperEnv(V5Env, hopper_v5.HopperEnv):
+    """Hopper-v5 without termination and control cost: forward speed, and 1 while healthy."""
 
-class HopperEnv(hopper_v5.HopperEnv):
-    """Hopper-v5 without termination; takes its other keyword arguments."""
-
+    fixed = V5Env.fixed | {"terminate_when_unhealthy": False, "ctrl_cost_weight": 0.0}
     metadata = hopper_v5.HopperEnv.metadata | {
         "instruction": "Choose the clip in which the hopper moves forward (to the right) faster, "
         "upright and on its foot."
     }
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(terminate_when_unhealthy=False, **kwargs)
-        EzPickle.__init__(self, **kwargs)
-        self.metadata = type(self).metadata | self.metadata
 
+class Walker2dEnv(V5Env, walker2d_v5.Walker2dEnv):
+    """Walker2d-v5 without termination and control cost: forward speed, and 1 while healthy."""
 
-class Walker2dEnv(walker2d_v5.Walker2dEnv):
-    """Walker2d-v5 without termination; takes its other keyword arguments."""
-
+    fixed = V5Env.fixed | {"terminate_when_unhealthy": False, "ctrl_cost_weight": 0.0}
     metadata = walker2d_v5.Walker2dEnv.metadata | {
         "instruction": "Choose the clip in which the walker moves forward (to the right) faster, "
         "upright and on its feet."
     }
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(terminate_when_unhealthy=False, **kwargs)
-        EzPickle.__init__(self, **kwargs)
-        self.metadata = type(self).metadata | self.metadata
+
+class SwimmerEnv(V5Env, swimmer_v5.SwimmerEnv):
+    """Swimmer-v5, which never ends early, without control cost: the forward speed, in m/s."""
+
+    fixed = V5Env.fixed | {"ctrl_cost_weight": 0.0}
+    metadata = swimmer_v5.SwimmerEnv.metadata | {
+        "instruction": "Choose the clip in which the swimmer moves forward (to the right) faster."
+    }
+
+
+class AntEnv(V5Env, ant_v5.AntEnv):
+    """Ant-v5 without termination, control and contact cost: forward speed, and 1 while healthy.
+
+    Healthy is v5's word for a torso between 0.2 and 1 m high, which an ant on its back has too:
+    here the torso also has to be the right way up. The observation has the 27 positions and
+    velocities; v5's other 78 numbers are contact forces.
+    """
+
+    fixed = V5Env.fixed | {
+        "terminate_when_unhealthy": False,
+        "ctrl_cost_weight": 0.0,
+        "contact_cost_weight": 0.0,
+        "include_cfrc_ext_in_observation": False,
+    }
+    metadata = ant_v5.AntEnv.metadata | {
+        "instruction": "Choose the clip in which the ant moves forward (to the right) faster, "
+        "on its feet."
+    }
+
+    @property
+    def is_healthy(self) -> bool:
+        _, x, y, _ = self.data.qpos[3:7]  # the quaternion of the torso
+        return bool(super().is_healthy) and x**2 + y**2 < 0.5
+
+
+class HumanoidEnv(V5Env, humanoid_v5.HumanoidEnv):
+    """Humanoid-v5 without termination, control and contact cost.
+
+    The reward is 1.25 times the forward speed, and 5 while healthy: a torso between 1 and 2 m
+    high. The observation has the 45 positions and velocities of v5's 348 numbers.
+    """
+
+    fixed = V5Env.fixed | {
+        "terminate_when_unhealthy": False,
+        "ctrl_cost_weight": 0.0,
+        "contact_cost_weight": 0.0,
+        "include_cinert_in_observation": False,
+        "include_cvel_in_observation": False,
+        "include_qfrc_actuator_in_observation": False,
+        "include_cfrc_ext_in_observation": False,
+    }
+    metadata = humanoid_v5.HumanoidEnv.metadata | {
+        "instruction": "Choose the clip in which the humanoid moves forward (to the right) faster, "
+        "upright."
+    }

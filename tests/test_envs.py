@@ -6,12 +6,16 @@ import copy
 import importlib
 import inspect
 import math
+import pickle
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import mujoco
 import numpy as np
 import pytest
+from gymnasium.envs.mujoco import MujocoEnv
 from gymnasium.utils.env_checker import check_env
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,23 +26,33 @@ from envs.cart_pole import CartPoleEnv
 from envs.mountain_car import MountainCarContinuousEnv
 from prefrl import config
 from prefrl.quiet import quiet_mujoco
+from prefrl.testing import check_env as check_our_env
 
 quiet_mujoco()
 
-ORIGINALS = {
-    "prefrl/CartPole-v0": "CartPole-v1",
+V5 = {
+    "prefrl/Ant-v0": "Ant-v5",
     "prefrl/HalfCheetah-v0": "HalfCheetah-v5",
     "prefrl/Hopper-v0": "Hopper-v5",
-    "prefrl/MountainCarContinuous-v0": "MountainCarContinuous-v0",
-    "prefrl/Pendulum-v0": "Pendulum-v1",
+    "prefrl/Humanoid-v0": "Humanoid-v5",
+    "prefrl/InvertedDoublePendulum-v0": "InvertedDoublePendulum-v5",
+    "prefrl/Reacher-v0": "Reacher-v5",
+    "prefrl/Swimmer-v0": "Swimmer-v5",
     "prefrl/Walker2d-v0": "Walker2d-v5",
 }
+ORIGINALS = V5 | {
+    "prefrl/CartPole-v0": "CartPole-v1",
+    "prefrl/MountainCarContinuous-v0": "MountainCarContinuous-v0",
+    "prefrl/Pendulum-v0": "Pendulum-v1",
+}
+BEHAVIOURS = ["prefrl/DeceptiveGrasp-v0", "prefrl/HalfCheetahOneLeg-v0", "prefrl/HopperBackflip-v0"]
+UNSEEN = ("reward_ctrl", "reward_contact")
 OURS = sorted(name for name in gym.registry if name.startswith("prefrl/"))
 PRESETS = config.presets()
 
 
 def test_registered() -> None:
-    assert set(OURS) >= set(ORIGINALS)
+    assert set(OURS) >= {*ORIGINALS, *BEHAVIOURS}
     assert gym.make("envs:prefrl/CartPole-v0").spec is not None
 
 
@@ -51,13 +65,18 @@ def test_gymnasium_contract(env_id: str) -> None:
     check_env(env.unwrapped, skip_render_check=True)
 
 
+@pytest.mark.parametrize("env_id", [*V5, *BEHAVIOURS])
+def test_our_contract(env_id: str) -> None:
+    check_our_env(gym.make(env_id, max_episode_steps=120))
+
+
 @pytest.mark.parametrize("env_id", OURS)
 def test_only_the_time_limit_ends_an_episode(env_id: str) -> None:
     env = gym.make(env_id)
     env.reset(seed=0)
     env.action_space.seed(0)
     limit = gym.spec(ORIGINALS.get(env_id, env_id)).max_episode_steps
-    assert limit is not None
+    assert limit is not None and limit == gym.spec(env_id).max_episode_steps
     for step in range(1, limit + 1):
         _, _, terminated, truncated, _ = env.step(env.action_space.sample())
         assert not terminated
@@ -65,21 +84,88 @@ def test_only_the_time_limit_ends_an_episode(env_id: str) -> None:
 
 
 @pytest.mark.parametrize("env_id", sorted(set(ORIGINALS) - {"prefrl/MountainCarContinuous-v0"}))
-def test_same_as_gymnasium_until_the_fall(env_id: str) -> None:
+def test_same_as_gymnasium_until_the_fall_but_for_unseen_costs(env_id: str) -> None:
     ours, theirs = gym.make(env_id), gym.make(ORIGINALS[env_id])
     ours.action_space.seed(1)
-    assert ours.observation_space == theirs.observation_space
-    np.testing.assert_array_equal(ours.reset(seed=1)[0], theirs.reset(seed=1)[0])
-    for step in range(100):
+    seen = ours.observation_space.shape  # what cannot be seen comes last in theirs, if at all
+    assert seen is not None
+    obs, whole = ours.reset(seed=1)[0], theirs.reset(seed=1)[0]
+    np.testing.assert_array_equal(obs, whole[: seen[0]])
+    for step in range(50):
         action = ours.action_space.sample()
         obs, reward, *_ = ours.step(action)
-        expected_obs, expected_reward, fell, *_ = theirs.step(action)
-        np.testing.assert_array_equal(obs, expected_obs)
+        whole, expected, fell, _, info = theirs.step(action)
+        np.testing.assert_array_equal(obs, whole[: seen[0]])
+        expected = float(expected) - sum(info.get(cost, 0) for cost in UNSEEN)
         if fell:
-            assert step > 5
-            assert reward == (0 if env_id == "prefrl/CartPole-v0" else expected_reward)
+            assert step >= 5
+            expected = 0 if env_id == "prefrl/CartPole-v0" else expected
+        assert reward == pytest.approx(expected, abs=1e-6)  # actions are float32
+        if fell:
             return
-        assert reward == expected_reward
+
+
+@pytest.mark.parametrize("env_id", V5)
+def test_only_what_can_be_seen_is_rewarded(env_id: str) -> None:
+    """One transition costs the same whatever the motors did and however hard it was to land."""
+    rewards = []
+    for effort in (0.0, 1.0):
+        env: Any = gym.make(env_id).unwrapped
+        env.reset(seed=2)
+        action = effort * env.action_space.high
+
+        def simulate(_: Any, frames: int, env: Any = env, action: Any = action) -> None:
+            env._step_mujoco_simulation(np.zeros_like(action), frames)
+            env.data.ctrl[:] = action
+
+        env.do_simulation = simulate
+        steps = [env.step(action) for _ in range(40)]
+        rewards.append([reward for _, reward, *_ in steps])
+        assert all(info.get(cost, 0) == 0 for *_, info in steps for cost in UNSEEN)
+    np.testing.assert_array_equal(*rewards)
+
+
+@pytest.mark.parametrize(
+    ("env_id", "size"),
+    [("prefrl/Ant-v0", 27), ("prefrl/Humanoid-v0", 45), ("prefrl/InvertedDoublePendulum-v0", 8)],
+)
+def test_observations_have_positions_and_velocities_alone(env_id: str, size: int) -> None:
+    assert gym.make(env_id).observation_space.shape == (size,)
+
+
+def test_what_makes_the_environment_cannot_be_unset() -> None:
+    with pytest.raises(TypeError, match="ctrl_cost_weight"):
+        gym.make("prefrl/Hopper-v0", ctrl_cost_weight=1.0)
+
+
+@pytest.mark.parametrize("env_id", [*V5, *BEHAVIOURS])
+def test_a_state_that_is_set_again_looks_the_same(env_id: str) -> None:
+    env, again = (gym.make(env_id).unwrapped for _ in range(2))
+    assert isinstance(env, MujocoEnv) and isinstance(again, MujocoEnv)
+    env.reset(seed=0)
+    env.action_space.seed(0)
+    for _ in range(40):
+        env.step(env.action_space.sample())
+    state = np.concatenate([env.data.qpos, env.data.qvel])
+    again.reset(seed=1)
+    again.set_state(state[: env.model.nq], state[env.model.nq :])
+    np.testing.assert_array_equal(again.state_vector(), state)
+    mujoco.mj_forward(env.model, env.data)
+    np.testing.assert_array_equal(again.data.geom_xpos, env.data.geom_xpos)
+    np.testing.assert_array_equal(again.data.geom_xmat, env.data.geom_xmat)
+    assert again.model.nmocap == again.model.na == 0  # or qpos and qvel would not be all
+
+
+def test_a_fallen_double_pendulum_swings_on() -> None:
+    env: Any = gym.make("prefrl/InvertedDoublePendulum-v0").unwrapped
+    for seed, push in enumerate((None, 1.0, -1.0)):
+        env.reset(seed=seed)
+        env.action_space.seed(seed)
+        for _ in range(1000):
+            action = env.action_space.sample() if push is None else np.array([push], np.float32)
+            obs, reward, *_ = env.step(action)
+            assert np.isfinite(obs).all() and -100 < reward < 10
+        assert not any(warning.number for warning in env.data.warning)
 
 
 @pytest.mark.parametrize("env_id", OURS)
@@ -95,35 +181,64 @@ def test_instruction(env_id: str) -> None:
         assert env.metadata["render_fps"] == theirs.metadata["render_fps"]
 
 
-@pytest.mark.parametrize("env_id", ["prefrl/Hopper-v0", "prefrl/Walker2d-v0"])
-def test_a_fallen_runner_loses_the_healthy_reward(env_id: str) -> None:
+@pytest.mark.parametrize(
+    ("env_id", "lies", "cost"),
+    [
+        ("prefrl/Hopper-v0", {1: 0.3, 2: 1.5}, 1),
+        ("prefrl/Walker2d-v0", {1: 0.3, 2: 1.5}, 1),
+        ("prefrl/Ant-v0", {2: 0.4, 3: 0, 4: 1}, 1),  # on its back
+        ("prefrl/Humanoid-v0", {2: 0.3}, 5),
+        ("prefrl/InvertedDoublePendulum-v0", {1: 3.1}, 10),
+    ],
+)
+def test_a_fall_costs_and_ends_nothing(env_id: str, lies: dict[int, float], cost: float) -> None:
     env: Any = gym.make(env_id).unwrapped
     env.reset(seed=0)
     idle = np.zeros(env.action_space.shape, dtype=np.float32)
     info = env.step(idle)[-1]
-    assert info["reward_survive"] == 1
+    assert info["reward_survive"] == cost
     fallen = env.init_qpos.copy()
-    fallen[1:3] = 0.3, 1.5
+    fallen[list(lies)] = list(lies.values())
     env.set_state(fallen, env.init_qvel)
     _, reward, terminated, _, info = env.step(idle)
     assert not terminated
     assert info["reward_survive"] == 0
-    assert reward == pytest.approx(info["reward_forward"])
+    rest = ("reward_forward", "distance_penalty", "velocity_penalty")
+    assert reward == pytest.approx(sum(info.get(part, 0) for part in rest))
 
 
 @pytest.mark.parametrize(
-    "env_id", ["prefrl/HalfCheetah-v0", "prefrl/Hopper-v0", "prefrl/Walker2d-v0"]
+    ("env_id", "kwargs"),
+    [
+        *((env_id, {"reset_noise_scale": 0.25}) for env_id in V5 if "Reacher" not in env_id),
+        ("prefrl/Reacher-v0", {"reward_dist_weight": 2.0}),
+        ("prefrl/HopperBackflip-v0", {"reward": "handwritten", "reset_noise_scale": 0.25}),
+        ("prefrl/HalfCheetahOneLeg-v0", {"reset_noise_scale": 0.25}),
+        ("prefrl/DeceptiveGrasp-v0", {"cross": True}),
+    ],
 )
-def test_a_copy_is_the_same_environment(env_id: str) -> None:
-    env: Any = gym.make(env_id, reset_noise_scale=0.25).unwrapped
-    twin = copy.deepcopy(env)
-    assert type(twin) is type(env)
-    np.testing.assert_array_equal(env.reset(seed=3)[0], twin.reset(seed=3)[0])
-    fallen = twin.init_qpos.copy()
-    fallen[1:3] = 0.3, 1.5
-    twin.set_state(fallen, twin.init_qvel)
-    terminated = twin.step(np.zeros(twin.action_space.shape, dtype=np.float32))[2]
-    assert not terminated
+def test_a_copy_is_the_same_environment(env_id: str, kwargs: dict[str, Any]) -> None:
+    env: Any = gym.make(env_id, **kwargs).unwrapped
+    env.action_space.seed(0)
+    action = env.action_space.sample()
+    for twin in (copy.deepcopy(env), pickle.loads(pickle.dumps(env))):
+        assert type(twin) is type(env)
+        np.testing.assert_array_equal(env.reset(seed=3)[0], twin.reset(seed=3)[0])
+        for _ in range(20):
+            obs, reward, *_ = env.step(action)
+            expected, worth, terminated, *_ = twin.step(action)
+            np.testing.assert_array_equal(obs, expected)
+            assert reward == worth and not terminated
+
+
+def test_models_of_our_own_are_installed_too() -> None:
+    root = Path(__file__).resolve().parent.parent
+    setuptools = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
+        "setuptools"
+    ]
+    listed = {p for glob in setuptools["package-data"]["envs"] for p in (root / "envs").glob(glob)}
+    files = {p for p in (root / "envs").rglob("*") if p.is_file() and "__pycache__" not in p.parts}
+    assert listed and files - listed == {p for p in files if p.suffix == ".py"}
 
 
 def cart_pole(x: float, x_dot: float, angle: float, angle_dot: float) -> CartPoleEnv:
@@ -224,5 +339,5 @@ def test_preset(path: Path) -> None:
 
 
 def test_every_task_has_a_preset() -> None:
-    wanted = {"CartPole", "HalfCheetah", "Hopper", "MountainCarContinuous", "Pendulum", "Walker2d"}
+    wanted = {env_id.split("/")[1].split("-")[0] for env_id in (*ORIGINALS, *BEHAVIOURS)}
     assert {name.split("/")[-1].split("-")[0] for name in PRESETS} >= wanted

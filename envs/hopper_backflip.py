@@ -1,0 +1,122 @@
+"""A hopper that is to do backflips: behaviour that is hard to write a reward for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from gymnasium.envs.mujoco import hopper_v5
+from gymnasium.utils import EzPickle
+from numpy.typing import NDArray
+
+from envs.contacts import touching
+from envs.flips import TURN, FlightTurns, FlipCounter
+from envs.locomotion import HopperEnv
+
+LANDED = 1.0
+"""Paid for a landed flip, on top of the turn itself."""
+FALLEN = 0.5
+"""Cost of a second in which anything but the foot touches the floor."""
+
+
+class HopperBackflipEnv(HopperEnv):
+    """Hopper-v5 that is to turn backward in the air and land on its foot, again and again.
+
+    The true reward, for a simulated labeler and for evaluation: the share of a backward turn that
+    a step of a flight made, with LANDED for each flip that it completed (`FlipCounter` says when),
+    less FALLEN for the time that anything but the foot was on the floor. So
+
+    - rolling and spinning on the floor, and bouncing off the torso or the legs, earn nothing and
+      cost FALLEN;
+    - rocking earns nothing: `FlightTurns` takes back what the floor turns forward after a flight;
+    - a flip that crashes keeps its part of the turn, or a labeler could not tell it from lying
+      still; the landed one earns more than twice as much.
+
+    The observation is the hopper's height, sine and cosine of its torso's angle, three joint
+    angles, and six velocities: as an angle it would also count the turns.
+
+    Args:
+      reward: "landed", or "handwritten" for OpenAI's own backflip reward, which took two hours to
+        write: see `handwritten`.
+    Attributes:
+      flips: landed since the last reset, whatever the reward.
+    """
+
+    metadata = HopperEnv.metadata | {
+        "instruction": "Choose the clip in which the hopper comes closer to a backflip: a full "
+        "backward turn in the air, landed on its foot."
+    }
+
+    def __init__(self, reward: str = "landed", **kwargs: Any) -> None:
+        if reward not in ("landed", "handwritten"):
+            raise ValueError(f"reward = {reward!r}: 'landed' or 'handwritten' is wanted")
+        super().__init__(**kwargs)
+        EzPickle.__init__(self, reward=reward, **kwargs)
+        self.observation_space = spaces.Box(-np.inf, np.inf, (12,), np.float64)
+        self._reward = reward
+        self._forget()
+
+    def _forget(self) -> None:
+        self._counter = FlipCounter(self.dt, angle=float(link_angles(self.data.qpos).mean()))
+        self._turns = FlightTurns()
+
+    @property
+    def flips(self) -> int:
+        return self._counter.flips
+
+    def step(  # type: ignore[override]
+        self, action: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float64], float, bool, bool, dict[str, Any]]:
+        """One step; action (3,), observation (12,)."""
+        obs, _, _, truncated, info = super().step(action)  # type: ignore[no-untyped-call]
+        reward = self._judge()
+        if self._reward == "handwritten":
+            reward = handwritten(hopper_v5.HopperEnv._get_obs(self), action)  # type: ignore[no-untyped-call]
+        return obs, reward, False, truncated, info | {"flips": self.flips}
+
+    def _judge(self) -> float:
+        before = self._counter.angle
+        on_floor = touching(self.model, self.data, "floor")
+        fallen = bool(on_floor - {"foot_geom"})
+        landed = self._counter.update(
+            link_angles(self.data.qpos), foot="foot_geom" in on_floor, body=fallen
+        )
+        turn = (before - self._counter.angle) / TURN
+        paid = self._turns.update(turn, self._counter.flying)
+        return paid + LANDED * landed - FALLEN * self.dt * fallen
+
+    def reset_model(self) -> NDArray[np.float64]:
+        obs: NDArray[np.float64] = super().reset_model()  # type: ignore[no-untyped-call]
+        self._forget()
+        return obs
+
+    def _get_obs(self) -> NDArray[np.float64]:
+        _, height, angle, *joints = self.data.qpos
+        posture = [height, np.sin(angle), np.cos(angle), *joints]
+        return np.concatenate([posture, self.data.qvel])
+
+
+def link_angles(qpos: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Angles of torso, thigh, leg and foot against the vertical, (4,); backward is negative.
+
+    Args:
+      qpos: the hopper's, (6,). Its three joints turn about the opposite axis of its torso's.
+    """
+    angles: NDArray[np.float64] = np.cumsum(qpos[2:] * [1, -1, -1, -1])
+    return angles
+
+
+def handwritten(obs: NDArray[np.float64], action: NDArray[np.float32]) -> float:
+    """OpenAI's hand-written reward of a backflip, the rival of the learned one.
+
+    Args:
+      obs: Hopper-v5's observation of the state that the step led to, (11,): height, torso angle,
+        joint angles, then the velocities of x, z, torso and joints.
+      action: (3,).
+    Source: the article "Learning from human preferences" that OpenAI published with Christiano et
+      al. 2017.
+    """
+    backroll, height, backslide = -obs[7], obs[0], -obs[5]
+    vel_act = action @ obs[8:11]
+    return float(backroll * (1 + 0.3 * height + 0.1 * vel_act + 0.05 * backslide))
