@@ -17,6 +17,7 @@ import envs
 from envs import enduro
 from envs.atari import GAMES, STATE_SIZE, AtariEnv
 from envs.enduro import EnduroStayEvenEnv, Traffic
+from prefrl import config
 
 OURS = sorted(
     name
@@ -59,6 +60,15 @@ def test_registered() -> None:
     assert {gym.spec(name).max_episode_steps for name in OURS} == {4500}
     games = {gym.spec(name).kwargs.get("game", "") for name in OURS}
     assert games == {*GAMES, ""}
+
+
+def test_each_has_a_preset_with_the_papers_first_labels() -> None:
+    presets = {name: config.load(path) for name, path in config.presets().items() if name in OURS}
+    assert set(presets) == set(OURS) - {"prefrl/Atari-v0"}
+    for name, preset in presets.items():
+        if name != "prefrl/EnduroStayEven-v0":
+            assert config.first_batch(preset.labels) == 500
+        assert preset.reward.net == "conv" and preset.reward.output_std == 0.05
 
 
 def test_instructions() -> None:
