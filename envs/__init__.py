@@ -48,3 +48,27 @@ register(
 register(
     "prefrl/DeceptiveGrasp-v0", "envs.deceptive_grasp:DeceptiveGraspEnv", max_episode_steps=100
 )
+
+register("prefrl/MovingDot-v0", "envs.moving_dot:MovingDotEnv", max_episode_steps=50)
+
+# Five minutes of play: 60 frames a second, four frames a step.
+_ATARI_STEPS = 4500
+for _name, _game in {
+    "Atari": "pong",  # or any other, with game=...
+    "BeamRider": "beam_rider",
+    "Breakout": "breakout",
+    "Enduro": "enduro",
+    "Pong": "pong",
+    "Qbert": "qbert",
+    "Seaquest": "seaquest",
+    "SpaceInvaders": "space_invaders",
+}.items():
+    register(
+        f"prefrl/{_name}-v0",
+        "envs.atari:AtariEnv",
+        max_episode_steps=_ATARI_STEPS,
+        kwargs={"game": _game},
+    )
+register(
+    "prefrl/EnduroStayEven-v0", "envs.enduro:EnduroStayEvenEnv", max_episode_steps=_ATARI_STEPS
+)
