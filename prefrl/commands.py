@@ -227,6 +227,7 @@ def _playing(run: RunDir, seed: int, deterministic: bool) -> closing[Generator[S
     from prefrl.render.play import play
     from prefrl.run import load_trained
 
+    _in_range("--seed", seed, 0, 2**31)
     config = run.config()
     agent, reward = load_trained(config, run)
     return closing(play(agent, reward, config.env, EVAL_SEED + seed, deterministic))

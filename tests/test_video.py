@@ -126,6 +126,7 @@ def test_fewer_frames_at_the_same_pace(prefrl: Prefrl, trained: Path) -> None:
         (["done", "--out", "film.gif", "--format", "mp4"], "contradict each other"),
         (["done", "--seconds", "0"], "--seconds 0 is out of range: 0.1 to 3600 is wanted"),
         (["done", "--fps", "0"], "--fps 0 is out of range"),
+        (["done", "--seed", "-1"], "--seed -1 is out of range: 0 to"),
         (["done", "--size", "5"], "--size 5 is out of range: 64 to 2160 is wanted"),
     ],
 )
