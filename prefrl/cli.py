@@ -182,6 +182,68 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Video:
+    """Film a run's policy, with the predicted reward as a bar beside it, in real time."""
+
+    run: RunFolder
+    """A run's folder."""
+    out: Annotated[Path | None, arg(help_behavior_hint="(default: in RUN/videos/)")] = None
+    """The film's file; its suffix says which format."""
+    seconds: float = 20
+    """How long it is; episode follows episode."""
+    seed: int = 0
+    """Other episodes."""
+    format: Annotated[str | None, arg(help_behavior_hint="(default: mp4)")] = None
+    """mp4, gif or both."""
+    fps: Annotated[float | None, arg(help_behavior_hint="(default: 30, gif 15)")] = None
+    """Pictures in a second, at most: steps are left out, and the pace stays."""
+    size: int = 480
+    """Longer side of the picture without the bars, at most, in pixels; a gif's is 320 at most."""
+    deterministic: bool = False
+    """Take the policy's mean actions instead of samples."""
+    debug: bool = False
+    """Show the trace of an error."""
+
+    def __call__(self, console: Console) -> None:
+        commands.video(
+            RunDir.open(self.run),
+            console,
+            out=self.out,
+            format=self.format,
+            seconds=self.seconds,
+            fps=self.fps,
+            size=self.size,
+            seed=self.seed,
+            deterministic=self.deterministic,
+        )
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Show a run's policy live in a window, with the predicted reward as a bar beside it."""
+
+    run: RunFolder
+    """A run's folder."""
+    seed: int = 0
+    """Other episodes."""
+    size: int = 480
+    """Longer side of the picture without the bars, at most, in pixels."""
+    deterministic: bool = False
+    """Take the policy's mean actions instead of samples."""
+    debug: bool = False
+    """Show the trace of an error."""
+
+    def __call__(self, console: Console) -> None:
+        commands.watch(
+            RunDir.open(self.run),
+            console,
+            size=self.size,
+            seed=self.seed,
+            deterministic=self.deterministic,
+        )
+
+
+@dataclass(frozen=True)
 class Envs:
     """What can be trained, with presets."""
 
@@ -197,7 +259,7 @@ class Bench:
     """Run a committed study again."""
 
     name: Annotated[Positional[str], arg(metavar="NAME")]
-    """references, loop or overhead."""
+    """references, loop, overhead or rendering."""
     quick: bool = False
     """The same code in minutes, written beside the committed result and never over it."""
     jobs: int = 1
@@ -213,6 +275,8 @@ class Bench:
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "train": Train,
+    "watch": Watch,
+    "video": Video,
     "eval": Eval,
     "report": Report,
     "envs": Envs,

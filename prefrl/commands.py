@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import closing
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.random import default_rng
 from rich.console import Console
@@ -13,6 +15,10 @@ from rich.console import Console
 from prefrl.config import RunConfig, choose
 from prefrl.rundir import RunDir, read_json, to_json, write_whole
 from prefrl.types import PrefrlError, StartAnew
+
+if TYPE_CHECKING:
+    from prefrl.render import SegmentRenderer
+    from prefrl.render.play import Step
 
 
 def train(config: RunConfig, run: RunDir, console: Console) -> Path:
@@ -137,6 +143,99 @@ def report(run: RunDir, console: Console) -> Path:
     page = write_report(run.path)
     console.print(f"report: {page}", soft_wrap=True, highlight=False)
     return page
+
+
+def video(
+    run: RunDir,
+    console: Console,
+    *,
+    out: Path | None,
+    format: str | None,
+    seconds: float,
+    fps: float | None,
+    size: int,
+    seed: int,
+    deterministic: bool,
+) -> None:
+    """Film the policy of a run's newest checkpoint, with its reward bars."""
+    from prefrl.render.film import FORMATS, film_paths, write_film
+
+    _in_range("--seconds", seconds, 0.1, 3600)
+    _in_range("--fps", 1 if fps is None else fps, 1, 120)
+    checkpoint = _newest_checkpoint(run)
+    paths = film_paths(out or run.path / "videos" / f"{checkpoint}-seed{seed}", format)
+    with _renderer(run, size) as renderer:
+        console.print(
+            f"{run.path}: {seconds:g} s of checkpoint {checkpoint}{_drawn_with(renderer)}",
+            soft_wrap=True,
+            highlight=False,
+        )
+        with _playing(run, seed, deterministic) as endless:
+            steps = list(islice(endless, round(seconds * renderer.fps) or 1))
+        for name, path in paths.items():
+            kind = FORMATS[name]
+            rate, (width, height) = write_film(path, kind, steps, renderer, fps or kind.fps, size)
+            console.print(
+                f"written: {path} ({width}x{height}, {rate:.3g} frames/s, "
+                f"{path.stat().st_size / 2**20:.1f} MiB)",
+                soft_wrap=True,
+                highlight=False,
+            )
+
+
+def watch(run: RunDir, console: Console, *, size: int, seed: int, deterministic: bool) -> None:
+    """Show the policy of a run's newest checkpoint in a window, with its reward bars."""
+    from prefrl.render.window import Player, display, show
+
+    checkpoint = _newest_checkpoint(run)
+    with display(f"{run.path}, checkpoint {checkpoint}"), _renderer(run, size) as renderer:
+        console.print(
+            f"{run.path}: checkpoint {checkpoint}{_drawn_with(renderer)}; Space pauses, Escape "
+            "closes the window",
+            soft_wrap=True,
+            highlight=False,
+        )
+        with _playing(run, seed, deterministic) as endless:
+            show(Player(endless, renderer, size))
+
+
+def _newest_checkpoint(run: RunDir) -> str:
+    from prefrl.checkpoints import latest
+
+    checkpoint = latest(run.checkpoints)
+    if checkpoint is None:
+        raise PrefrlError(f"{run.path} has no checkpoint yet: train it first")
+    return checkpoint.name
+
+
+def _renderer(run: RunDir, size: int) -> SegmentRenderer:
+    """Made before the agent is loaded: what cannot be drawn is refused at once."""
+    from prefrl.render import SegmentRenderer
+
+    _in_range("--size", size, 64, 2160)
+    env = run.config().env
+    return SegmentRenderer(env.id, env.kwargs, env.module, size)
+
+
+def _drawn_with(renderer: SegmentRenderer) -> str:
+    return f", drawn with {renderer.backend}" * bool(renderer.backend)
+
+
+def _playing(run: RunDir, seed: int, deterministic: bool) -> closing[Generator[Step]]:
+    """The run's policy at play; no training run uses these seeds."""
+    from prefrl.evaluate import EVAL_SEED
+    from prefrl.render.play import play
+    from prefrl.run import load_trained
+
+    _in_range("--seed", seed, 0, 2**31)
+    config = run.config()
+    agent, reward = load_trained(config, run)
+    return closing(play(agent, reward, config.env, EVAL_SEED + seed, deterministic))
+
+
+def _in_range(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise PrefrlError(f"{name} {value:g} is out of range: {low:g} to {high:g} is wanted")
 
 
 def list_envs(console: Console) -> None:

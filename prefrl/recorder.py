@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -18,6 +17,7 @@ from numpy.random import Generator
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecTransposeImage
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
+from prefrl.render_states import RenderStates, render_states
 from prefrl.spaces import is_channels_last
 from prefrl.types import Array, PrefrlError, Segment
 
@@ -28,36 +28,23 @@ _EPISODES_KEPT = 1000  # finished episodes that nobody has asked for yet
 class RenderState(gym.Wrapper[Any, Any, Any, Any]):
     """Puts what draws the current step again into `info["render_state"]`.
 
-    MuJoCo: qpos and qvel; classic control: the state. The environment's own info is
-    dropped: nothing in it may reach the agent.
+    As `prefrl.render_states` reads it; nothing where the environment offers nothing. The
+    environment's own info is dropped: nothing in it may reach the agent.
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
         super().__init__(env)
-        self._read = _state_reader(env.unwrapped)
+        self._states: RenderStates | None = None
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        obs, info = self.env.reset(**kwargs)
+        self._states = render_states(self.env)
+        return obs, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         obs, reward, terminated, truncated, _ = self.env.step(action)
-        state = self._read()
-        info = {} if state is None else {RENDER_STATE: state}
+        info = {} if self._states is None else {RENDER_STATE: self._states.read()}
         return obs, reward, terminated, truncated, info
-
-
-def _state_reader(env: Any) -> Callable[[], Array | None]:
-    """What reads the state, as a copy: an environment may write into its own at the next reset."""
-    if hasattr(env, "render_state"):
-        return lambda: np.array(env.render_state(), dtype=np.float64)
-    if hasattr(env, "data") and hasattr(env.data, "qpos"):
-        return lambda: np.concatenate((env.data.qpos, env.data.qvel))
-
-    def read() -> Array | None:
-        state = getattr(env, "state", None)  # some have none before the first reset
-        try:
-            return None if state is None else np.array(state, dtype=np.float64)
-        except (TypeError, ValueError):  # a state of some other kind draws nothing
-            return None
-
-    return read
 
 
 class Recorder(VecEnvWrapper):

@@ -1,0 +1,61 @@
+"""The policy at play, step by step, with the reward that the ensemble predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import numpy as np
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.utils import set_random_seed
+
+from prefrl.checkpoints import normaliser
+from prefrl.config import EnvConfig
+from prefrl.environments import make_vec_env
+from prefrl.recorder import RENDER_STATE
+from prefrl.reward.ensemble import RewardEnsemble
+from prefrl.types import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """What is shown of a step.
+
+    Attributes:
+      render_state: draws it.
+      predicted: the reward that the agent is paid, before it is scaled to returns of unit variance.
+      true: the environment's own.
+    """
+
+    render_state: Array
+    predicted: float
+    true: float
+
+
+def play(
+    agent: BaseAlgorithm,
+    reward: RewardEnsemble,
+    env: EnvConfig,
+    seed: int,
+    deterministic: bool = False,
+) -> Generator[Step]:
+    """Steps of the policy in a fresh environment, episode after episode, without end.
+
+    Args:
+      env: the run's, which can be drawn; one copy of it is made.
+      deterministic: take the policy's mean action instead of a sample.
+    """
+    venv = make_vec_env(env.id, 1, seed, env.kwargs, env.module)
+    set_random_seed(seed)
+    stats = normaliser(agent.get_env())
+    obs = np.asarray(venv.reset())
+    try:
+        while True:
+            seen = obs if stats is None else stats.normalize_obs(obs)
+            actions, _ = agent.predict(seen, deterministic=deterministic)
+            predicted = reward.predict(obs, actions)
+            stepped, true, _, infos = venv.step(actions)
+            obs = np.asarray(stepped)
+            yield Step(infos[0][RENDER_STATE], float(predicted[0]), float(true[0]))
+    finally:
+        venv.close()

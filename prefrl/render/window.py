@@ -1,0 +1,113 @@
+"""The policy live in a window, in real time, with its reward bars."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pygame
+
+from prefrl.render.bars import draw_bars, reward_bars
+from prefrl.render.film import shrunk
+from prefrl.render.play import Step
+from prefrl.render.segments import SegmentRenderer, has_display
+from prefrl.types import Array, PrefrlError
+
+_HEADLESS = ("dummy", "offscreen")  # SDL's drivers that show nothing
+_MOST_FPS = 60
+_LONGEST_LEAP = 0.25  # seconds that are skipped at once, at most, where drawing is slow
+
+
+class Player:
+    """Steps at the pace of the clock, and the picture of the latest one.
+
+    Where drawing is slower than the steps, steps are left out and the pace stays.
+
+    Args:
+      steps: without end.
+      longest_side: of the picture without its bars, in pixels, at most.
+    """
+
+    def __init__(self, steps: Iterator[Step], renderer: SegmentRenderer, longest_side: int) -> None:
+        self.paused = False
+        self._steps, self._renderer, self._side = steps, renderer, longest_side
+        self._due = 1.0  # steps; the first one is shown at once
+        self._top = self._top_true = 0.0
+
+    def advance(self, seconds: float) -> Array | None:
+        """Go on by so much time; the new picture, (H, W, 3) uint8, or None where none is due."""
+        if self.paused:
+            return None
+        rate = self._renderer.fps
+        self._due = min(self._due + seconds * rate, max(1.0, _LONGEST_LEAP * rate))
+        n = math.floor(self._due)
+        self._due -= n
+        return self._draw([next(self._steps) for _ in range(n)]) if n else None
+
+    def _draw(self, steps: list[Step]) -> Array:
+        predicted = float(np.mean([step.predicted for step in steps]))
+        true = float(np.mean([step.true for step in steps]))
+        self._top = max(self._top, abs(predicted))
+        self._top_true = max(self._top_true, abs(true))
+        known = self._top_true > 0 and math.isfinite(true)  # not yet, where all were zero
+        bars = reward_bars(
+            predicted, self._top or 1.0, true if known else None, self._top_true or 1.0
+        )
+        frame = shrunk(self._renderer.frame(steps[-1].render_state), self._side)
+        return draw_bars(frame, bars, columns=2)
+
+
+@contextmanager
+def display(title: str) -> Iterator[None]:
+    """A display to show a window on.
+
+    Raises:
+      PrefrlError: there is none.
+    """
+    try:
+        if not (has_display() and _opens()):
+            raise PrefrlError(
+                "there is no display for a window: run this where DISPLAY or WAYLAND_DISPLAY "
+                "names one (`ssh -X`, `xvfb-run`), or film the agent with `prefrl video`"
+            )
+        pygame.display.set_caption(title)
+        yield
+    finally:
+        pygame.display.quit()
+
+
+def _opens() -> bool:
+    try:
+        pygame.display.init()
+    except pygame.error:
+        return False
+    return pygame.display.get_driver() not in _HEADLESS
+
+
+def show(player: Player) -> None:
+    """Show a player's pictures until Escape or the window's end; Space pauses."""
+    clock = pygame.time.Clock()
+    screen: pygame.Surface | None = None
+    while _goes_on(player):
+        picture = player.advance(clock.tick(_MOST_FPS) / 1000)
+        if picture is None:
+            continue
+        surface = pygame.surfarray.make_surface(picture.swapaxes(0, 1))
+        screen = screen or pygame.display.set_mode(surface.get_size())
+        screen.blit(surface, (0, 0))
+        pygame.display.flip()
+
+
+def _goes_on(player: Player) -> bool:
+    for event in pygame.event.get():
+        if event.type == pygame.QUIT or _is_key(event, pygame.K_ESCAPE):
+            return False
+        if _is_key(event, pygame.K_SPACE):
+            player.paused = not player.paused
+    return True
+
+
+def _is_key(event: pygame.event.Event, key: int) -> bool:
+    return event.type == pygame.KEYDOWN and event.key == key
