@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from prefrl.environments import resolve
 from prefrl.labelers import Labeler
 from prefrl.queries import Candidates, Strategy
+from prefrl.render_states import render_states
 from prefrl.reward.nets import RewardNet
 from prefrl.spaces import check_spaces
 from prefrl.types import Array, Preference, PrefrlError, Query, Segment
@@ -74,7 +75,7 @@ def _one_episode(env: gym.Env[Any, Any], seed: int) -> list[Any]:
         for name, flag in (("terminated", terminated), ("truncated", truncated)):
             assert isinstance(flag, bool | np.bool_), f"{env}: {name} is {flag!r}, no bool"
         assert _render_shape(env) == shape, (
-            f"{env}: render_state() changed its shape from {shape} to {_render_shape(env)}"
+            f"{env}: its render state changed its shape from {shape} to {_render_shape(env)}"
         )
         if terminated or truncated:
             return actions
@@ -95,9 +96,9 @@ def _check_obs(env: gym.Env[Any, Any], obs: Any, where: str) -> None:
 
 
 def _render_shape(env: gym.Env[Any, Any]) -> tuple[int, ...] | None:
-    """Shape of what an environment offers to draw its current step again, if it does."""
-    read = getattr(env.unwrapped, "render_state", None)
-    return None if read is None else np.asarray(read(), dtype=np.float64).shape
+    """Shape of what draws an environment's current step again, if it offers that."""
+    states = render_states(env)
+    return None if states is None else states.read().shape
 
 
 def _replay(env: gym.Env[Any, Any], seed: int, actions: Sequence[Any]) -> Array:
