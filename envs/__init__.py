@@ -3,7 +3,8 @@
 An episode that ends at a fall tells an agent how it did; here only the time limit ends an
 episode, as a truncation, and a fall costs reward instead (Christiano et al. 2017, appendix A).
 `import envs` registers them all, and so does `gymnasium.make("envs:prefrl/Hopper-v0")`.
-Every environment's `metadata["instruction"]` is what a person who compares clips is asked.
+Every environment's `metadata["instruction"]` is what a person who compares clips is asked, and
+`metadata["true_reward"]` what a simulated labeler compares.
 
 To add one: a class in a file of this folder, and a line below.
 """

@@ -134,10 +134,14 @@ class AtariEnv(gym.Env[NDArray[np.uint8], np.int64]):
     ) -> None:
         known = GAMES.get(game, Game())
         self.render_mode = render_mode
-        self.metadata = type(self).metadata | {"instruction": known.instruction}
+        price = known.penalty if penalty is None else penalty
+        self.metadata = type(self).metadata | {
+            "instruction": known.instruction,
+            "true_reward": "score" + f", less {price:g} at the end of a game" * bool(price),
+        }
         self._games = _EndlessGames(
             self._console(game),
-            penalty=known.penalty if penalty is None else penalty,
+            penalty=price,
             hidden=known.hidden if hidden is None else hidden,
             resume=known.resume,
         )

@@ -21,7 +21,8 @@ class CartPoleEnv(cartpole.CartPoleEnv):
 
     metadata = cartpole.CartPoleEnv.metadata | {
         "instruction": "Choose the clip in which the pole is kept upright for longer, "
-        "away from the ends of the track."
+        "away from the ends of the track.",
+        "true_reward": "1 while the pole is upright and the cart on its track",
     }
 
     def __init__(self, render_mode: str | None = None) -> None:

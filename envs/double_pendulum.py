@@ -24,7 +24,8 @@ class InvertedDoublePendulumEnv(V5Env, inverted_double_pendulum_v5.InvertedDoubl
 
     metadata = inverted_double_pendulum_v5.InvertedDoublePendulumEnv.metadata | {
         "instruction": "Choose the clip in which both poles are kept upright for longer, "
-        "and more quietly."
+        "and more quietly.",
+        "true_reward": "10 while upright, less distance and speeds",
     }
 
     def __init__(self, **kwargs: Any) -> None:

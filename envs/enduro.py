@@ -56,7 +56,8 @@ class EnduroStayEvenEnv(AtariEnv):
         super().__init__("enduro", penalty=0, render_mode=render_mode)
         self.metadata = self.metadata | {
             "instruction": "Choose the clip in which the car stays level with another car for "
-            "longer, and neither overtakes nor is overtaken."
+            "longer, and neither overtakes nor is overtaken.",
+            "true_reward": "keeping pace with a car, less cars overtaken or overtaking",
         }
 
     def _console(self, game: str) -> gym.Env[Any, Any]:

@@ -33,7 +33,8 @@ class HalfCheetahOneLegEnv(HalfCheetahEnv):
 
     metadata = HalfCheetahEnv.metadata | {
         "instruction": "Choose the clip in which the cheetah moves forward (to the right) faster "
-        "on its back leg alone, with its front leg off the floor."
+        "on its back leg alone, with its front leg off the floor.",
+        "true_reward": "forward speed, less 10 while not on the back leg alone",
     }
 
     def __init__(self, **kwargs: Any) -> None:

@@ -45,7 +45,8 @@ class HopperBackflipEnv(HopperEnv):
 
     metadata = HopperEnv.metadata | {
         "instruction": "Choose the clip in which the hopper comes closer to a backflip: a full "
-        "backward turn in the air, landed on its foot."
+        "backward turn in the air, landed on its foot.",
+        "true_reward": "backward turns in the air, 1 for each landed, less time on the floor",
     }
 
     def __init__(self, reward: str = "landed", **kwargs: Any) -> None:

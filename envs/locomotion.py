@@ -29,7 +29,8 @@ class HalfCheetahEnv(V5Env, half_cheetah_v5.HalfCheetahEnv):
 
     fixed = V5Env.fixed | {"ctrl_cost_weight": 0.0}
     metadata = half_cheetah_v5.HalfCheetahEnv.metadata | {
-        "instruction": "Choose the clip in which the cheetah runs forward (to the right) faster."
+        "instruction": "Choose the clip in which the cheetah runs forward (to the right) faster.",
+        "true_reward": "forward speed",
     }
 
 
@@ -39,7 +40,8 @@ class HopperEnv(V5Env, hopper_v5.HopperEnv):
     fixed = V5Env.fixed | {"terminate_when_unhealthy": False, "ctrl_cost_weight": 0.0}
     metadata = hopper_v5.HopperEnv.metadata | {
         "instruction": "Choose the clip in which the hopper moves forward (to the right) faster, "
-        "upright and on its foot."
+        "upright and on its foot.",
+        "true_reward": "forward speed, and 1 while up",
     }
 
 
@@ -49,7 +51,8 @@ class Walker2dEnv(V5Env, walker2d_v5.Walker2dEnv):
     fixed = V5Env.fixed | {"terminate_when_unhealthy": False, "ctrl_cost_weight": 0.0}
     metadata = walker2d_v5.Walker2dEnv.metadata | {
         "instruction": "Choose the clip in which the walker moves forward (to the right) faster, "
-        "upright and on its feet."
+        "upright and on its feet.",
+        "true_reward": "forward speed, and 1 while up",
     }
 
 
@@ -58,7 +61,8 @@ class SwimmerEnv(V5Env, swimmer_v5.SwimmerEnv):
 
     fixed = V5Env.fixed | {"ctrl_cost_weight": 0.0}
     metadata = swimmer_v5.SwimmerEnv.metadata | {
-        "instruction": "Choose the clip in which the swimmer moves forward (to the right) faster."
+        "instruction": "Choose the clip in which the swimmer moves forward (to the right) faster.",
+        "true_reward": "forward speed",
     }
 
 
@@ -78,7 +82,8 @@ class AntEnv(V5Env, ant_v5.AntEnv):
     }
     metadata = ant_v5.AntEnv.metadata | {
         "instruction": "Choose the clip in which the ant moves forward (to the right) faster, "
-        "on its feet."
+        "on its feet.",
+        "true_reward": "forward speed, and 1 while up",
     }
 
     @property
@@ -105,5 +110,6 @@ class HumanoidEnv(V5Env, humanoid_v5.HumanoidEnv):
     }
     metadata = humanoid_v5.HumanoidEnv.metadata | {
         "instruction": "Choose the clip in which the humanoid moves forward (to the right) faster, "
-        "upright."
+        "upright.",
+        "true_reward": "1.25 forward speed, and 5 while up",
     }

@@ -21,7 +21,8 @@ class MountainCarContinuousEnv(continuous_mountain_car.Continuous_MountainCarEnv
 
     metadata = continuous_mountain_car.Continuous_MountainCarEnv.metadata | {
         "instruction": "Choose the clip in which the car is at the flag, "
-        "or gains more height on its way there."
+        "or gains more height on its way there.",
+        "true_reward": "1 while at the flag, less 0.1 force squared",
     }
 
     def __init__(self, render_mode: str | None = None) -> None:

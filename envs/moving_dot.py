@@ -38,6 +38,7 @@ class MovingDotEnv(gym.Env[NDArray[np.uint8], np.int64]):
         "render_modes": ["rgb_array"],
         "render_fps": 15,
         "instruction": "Choose the clip in which the dot is closer to the middle.",
+        "true_reward": "minus the distance to the middle",
     }
 
     def __init__(self, render_mode: str | None = None) -> None:

@@ -9,5 +9,7 @@ class PendulumEnv(pendulum.PendulumEnv):
     """Gymnasium's Pendulum-v1, which never ends early, with an instruction."""
 
     metadata = pendulum.PendulumEnv.metadata | {
-        "instruction": "Choose the clip in which the pendulum is closer to standing still, upright."
+        "instruction": "Choose the clip in which the pendulum is closer to standing still, "
+        "upright.",
+        "true_reward": "minus angle, speed and torque squared",
     }

@@ -16,5 +16,6 @@ class ReacherEnv(V5Env, reacher_v5.ReacherEnv):
 
     fixed = V5Env.fixed | {"reward_control_weight": 0.0}
     metadata = reacher_v5.ReacherEnv.metadata | {
-        "instruction": "Choose the clip in which the arm's tip is closer to the red target."
+        "instruction": "Choose the clip in which the arm's tip is closer to the red target.",
+        "true_reward": "minus the distance to the target",
     }

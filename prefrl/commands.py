@@ -244,27 +244,46 @@ def list_envs(console: Console) -> None:
 
     from prefrl.config import load, presets
 
-    table = Table(box=None, header_style="bold")
-    for name in ("environment", "steps", "labels", "segment", "agent", "preset"):
-        number = name in ("steps", "labels", "segment")
-        table.add_column(name, justify="right" if number else "left", no_wrap=name != "preset")
-    for env_id, path in presets().items():
-        config = load(path)
-        table.add_row(
-            env_id,
-            f"{config.steps:,}",
-            str(config.labels.budget),
-            f"{config.labels.segment_length} steps",
-            config.agent.name,
-            path.name,
-        )
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("environment", "observation", "action", "segment", "labels", "steps"):
+        number = name in ("segment", "labels", "steps")
+        table.add_column(name, justify="right" if number else "left", no_wrap=True)
+    table.add_column("what the oracle compares")
+    for path in presets().values():
+        table.add_row(*_described(load(path)))
     console.print(table)
     console.print(
-        "Any other Gymnasium environment with Box or Discrete spaces trains too, with general "
-        "settings: prefrl train ENV (--env-module for one of your own).",
+        "Each has a preset in runs/configs/. Any other Gymnasium environment with Box or Discrete "
+        "spaces trains too, with general settings: prefrl train ENV (--env-module for one of your "
+        "own); any other Atari game as prefrl/Atari-v0 with --set env.kwargs.game=ms_pacman.",
         highlight=False,
         soft_wrap=not console.is_terminal,
     )
+
+
+def _described(config: RunConfig) -> tuple[str, ...]:
+    """A preset in the words of `prefrl envs`."""
+    from prefrl.environments import make_single
+
+    env = make_single(config.env.id, config.env.kwargs, config.env.module)
+    length, fps = config.labels.segment_length, env.metadata.get("render_fps")
+    seconds = f" ({length / fps:.1f} s)" if fps else ""
+    described = (
+        config.env.id,
+        _space(env.observation_space),
+        _space(env.action_space),
+        f"{length}{seconds}",
+        str(config.labels.budget),
+        f"{config.steps:,}",
+        str(env.metadata.get("true_reward", "the environment's reward")),
+    )
+    env.close()
+    return described
+
+
+def _space(space: Any) -> str:
+    """How many numbers an element has, or out of how many it is one."""
+    return f"1 of {space.n}" if hasattr(space, "n") else "x".join(map(str, space.shape))
 
 
 def bench(name: str, console: Console, quick: bool, jobs: int, again: bool) -> None:

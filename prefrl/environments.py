@@ -121,6 +121,13 @@ def max_episode_steps(
     return limit
 
 
+def make_single(
+    env_id: str, kwargs: Mapping[str, Any] | None = None, module: str = ""
+) -> gym.Env[Any, Any]:
+    """One copy, as `gymnasium.make` makes it, with its render states in its infos."""
+    return _make(env_id, dict(kwargs or {}), module)
+
+
 def _make(env_id: str, kwargs: dict[str, Any], module: str) -> gym.Env[Any, Any]:
     import_module(module)  # again, and `resolve` too: this may be another process
     bare = resolve(env_id)
