@@ -7,7 +7,8 @@
 #                                                      anything else that pip can install
 #
 # No system library is needed to train, test and report: no GL, no SDL, no X display. Pictures of
-# MuJoCo environments will need OSMesa or EGL (Debian: libosmesa6 or libegl1), windows a display.
+# MuJoCo environments need EGL (Debian: libegl1 and libgl1) or OSMesa (libosmesa6), windows a
+# display.
 
 PYTHON ?=
 # Ahead of the rest and by itself: it is by far the largest package, and there are many builds of
