@@ -94,7 +94,7 @@ def agent_spec(name: str, kwargs: Mapping[str, Any]) -> AgentSpec:
     agent_class = choose(AGENTS, name, "agent")
     n_steps, gamma = kwargs.get("n_steps", 1), kwargs.get("gamma", 0)  # they count elsewhere too
     if not isinstance(n_steps, int) or n_steps < 1:
-        raise PrefrlError(f"agent.kwargs.n_steps = {n_steps!r}: a whole number is wanted")
+        raise PrefrlError(f"agent.kwargs.n_steps = {n_steps!r}: a whole number from 1 up is wanted")
     if not isinstance(gamma, int | float) or not 0 <= gamma <= 1:
         raise PrefrlError(f"agent.kwargs.gamma = {gamma!r}: a number from 0 to 1 is wanted")
     return AgentSpec(agent_class, dict(kwargs))
