@@ -101,7 +101,7 @@ def steps_of(run: Path) -> list[int]:
         (["CartPole-v1", "--agent", "sac"], "SAC cannot be built"),
         (["Pendulum-v1", "--set", "agent.kwargs.device=nowhere"], "PPO cannot be built"),
         (["Pendulum-v1", "--set", "agent.kwargs.policy_kwargs=5"], "PPO cannot be built"),
-        (["Pendulum-v1", "--set", "agent.kwargs.n_steps=inf"], "a whole number from 1 up is wanted"),
+        (["Pendulum-v1", "--set", "agent.kwargs.n_steps=inf"], "a whole number from 1 up"),
         (["Pendulum-v1", "--set", "agent.kwargs.gamma=nan"], "a number from 0 to 1 is wanted"),
         (["FrozenLake-v1", "--set", "env.kwargs.map_name=sea"], "cannot be built with env.kwargs"),
         (["--env-module", "this_fails", "x/Y-v0"], "cannot import 'this_fails' (NameError"),
