@@ -102,6 +102,18 @@ def test_cart_pole_is_learned_from_labels_and_not_from_noise(prefrl: Prefrl, see
     assert true_return(Path("oracle")) > 100 > true_return(Path("shuffled"))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_task_of_pixels_is_learned_from_labels_and_not_from_noise(
+    prefrl: Prefrl, seed: int
+) -> None:
+    """A random policy's dot comes to about -28, one that goes straight to the middle to -5."""
+    words = ["prefrl/MovingDot-v0", "--fit", "sync", "--seed", str(seed)]
+    for labeler in ("oracle", "shuffled"):
+        assert prefrl("train", *words, "--labeler", labeler, "--run", labeler).status == 0
+    assert true_return(Path("oracle")) > -15 > true_return(Path("shuffled"))
+
+
 # ---- the same numbers again
 
 
