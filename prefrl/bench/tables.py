@@ -36,6 +36,9 @@ LINES: dict[str, dict[str, tuple[str, str]]] = {
         "async_ratio": ("Steps per second against plain SB3 PPO, fit in its own process", ".2f"),
         "sync_ratio": ("Steps per second against plain SB3 PPO, fit between rollouts", ".2f"),
     },
+    "rendering": {
+        "mujoco_speedup": ("MuJoCo pictures per second without a GPU, times the default", ".0f"),
+    },
 }
 """Study, then headline name: how the table calls it, and how its number is written."""
 
@@ -49,7 +52,7 @@ NOTE = (
     "bonus that helps it here and costs RL on the true reward a fifth: by RL without it, 2,578 "
     "points, the same runs score 0.96 (runs/LOG.md)."
 )
-EMPTY = "No results yet: `prefrl bench loop` and `prefrl bench overhead` measure them."
+EMPTY = "No results yet: `prefrl bench loop` and others measure them."
 
 
 def read_results(benchmarks: Path = BENCHMARKS) -> dict[str, Mapping[str, Any]]:
@@ -99,7 +102,7 @@ def _spread(rows: Sequence[Row], name: str, shape: str) -> str:
 def _audit(rows: Sequence[Row], name: str, shape: str) -> str:
     """The highest score of the same task on a reward that knows nothing, over seeds."""
     task = next((row["task"] for row in rows if _names(row) == name), None)
-    same = [row for row in rows if row["task"] == task]
+    same = [row for row in rows if task and row["task"] == task]
     by_leak = [[row["score"] for row in same if row["arm"] == leak] for leak in LEAKS]
     found = [iqm(scores) for scores in by_leak if scores]
     return _number(max(found), shape) if found else ""
