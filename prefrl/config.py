@@ -190,8 +190,12 @@ def to_mapping(config: RunConfig) -> dict[str, Any]:
 def settings_key(config: RunConfig) -> str:
     """What differs from the defaults, as a short hash: equal where two runs are alike."""
     usual = to_mapping(RunConfig())
-    text = json.dumps(_differences(to_mapping(config), usual), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return short_hash(_differences(to_mapping(config), usual))
+
+
+def short_hash(value: Any) -> str:
+    """Of plain tables, lists, numbers and strings; equal where they are."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _differences(mapping: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:

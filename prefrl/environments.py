@@ -53,7 +53,7 @@ def make_vec_env(
     vec: str = "dummy",
 ) -> VecEnv:
     """The same copies without the recorder: they show their true reward."""
-    build = partial(_make, env_id, dict(kwargs or {}), module)
+    build = partial(make_single, env_id, dict(kwargs or {}), module)
     probe = build()
     check_spaces(env_id, probe.observation_space, probe.action_space)
     builders: list[Callable[[], gym.Env[Any, Any]]] = [build] * n_envs
@@ -124,11 +124,12 @@ def max_episode_steps(
 def make_single(
     env_id: str, kwargs: Mapping[str, Any] | None = None, module: str = ""
 ) -> gym.Env[Any, Any]:
-    """One copy, as `gymnasium.make` makes it, with its render states in its infos."""
-    return _make(env_id, dict(kwargs or {}), module)
+    """One copy, as `gymnasium.make` makes it, with its render states in its infos.
 
-
-def _make(env_id: str, kwargs: dict[str, Any], module: str) -> gym.Env[Any, Any]:
+    Raises:
+      PrefrlError: it cannot be built.
+    """
+    kwargs = dict(kwargs or {})
     import_module(module)  # again, and `resolve` too: this may be another process
     bare = resolve(env_id)
     quiet_mujoco()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize
 
 from prefrl.agents import agent_spec
 from prefrl.checkpoints import normaliser
-from prefrl.config import PRESETS, EnvConfig, RunConfig
+from prefrl.config import PRESETS, EnvConfig, RunConfig, short_hash
 from prefrl.environments import make_vec_env, max_episode_steps
 from prefrl.loop import act_at_random
 from prefrl.process import set_up_process
@@ -156,8 +155,7 @@ def reference_key(config: RunConfig) -> str:
     """What must be equal for two returns to be comparable, as a short hash."""
     env, agent = config.env, config.agent
     parts = [env.id, env.kwargs, env.n_envs, agent.name, agent.kwargs, agent.normalize_obs]
-    text = json.dumps([*parts, config.steps, config.eval_episodes], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return short_hash([*parts, config.steps, config.eval_episodes])
 
 
 def committed_reference(config: RunConfig, path: Path = REFERENCES) -> Reference | None:

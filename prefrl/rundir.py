@@ -81,13 +81,7 @@ class RunDir:
                 f"{path} already holds a run: `prefrl train --resume {path}` goes on with it, "
                 "--run names another folder"
             )
-        for folder in (run.checkpoints, run.tensorboard, run.report):
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except (NotADirectoryError, FileExistsError):
-                raise PrefrlError(
-                    f"{path} cannot be a folder, there is a file: name another with --run"
-                ) from None
+        run._make_folders()
         run.lock()
         run.write_config(config)
         write_whole(run.versions_path, to_json(versions(), indent=1))
@@ -103,14 +97,18 @@ class RunDir:
         run = cls(path)
         if not run.config_path.exists():
             raise PrefrlError(f"{path} holds no run (no config.toml): check the path")
-        for folder in (run.checkpoints, run.tensorboard, run.report):
+        run._make_folders()
+        return run
+
+    def _make_folders(self) -> None:
+        for folder in (self.checkpoints, self.tensorboard, self.report):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except (NotADirectoryError, FileExistsError):
                 raise PrefrlError(
-                    f"{path} cannot be a folder, there is a file: name another with --run"
+                    f"{folder} cannot be a folder, there is a file: move it away, or name "
+                    "another with --run"
                 ) from None
-        return run
 
     def config(self) -> RunConfig:
         return load(self.config_path)

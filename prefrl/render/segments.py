@@ -96,10 +96,8 @@ class SegmentRenderer:
 
 
 def _make(env_id: str, kwargs: dict[str, Any], module: str) -> gym.Env[Any, Any]:
-    if os.environ.get(
-        MUJOCO_GL
-    ):  # `import mujoco` fails where it names a library that is not there
-        choose_backend()
+    if os.environ.get(MUJOCO_GL):
+        choose_backend()  # `import mujoco` fails where it names a library that is not there
     if not has_display():  # SDL would look for one, and complain
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     import_module(module)
