@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,37 @@ def true_returns(agent: BaseAlgorithm, config: RunConfig, episodes: int) -> Arra
     )
     venv.close()
     return np.asarray(returns, dtype=np.float64)
+
+
+def play_episode(
+    agent: BaseAlgorithm,
+    env: gym.Env[Any, Any],
+    seed: int,
+    deterministic: bool = True,
+    on_step: Callable[[], None] = lambda: None,
+) -> float:
+    """One episode in a single environment, which is left as its last step left it.
+
+    What an environment counts for itself can then be read from it; copies that run side by side
+    have begun anew by then.
+
+    Args:
+      deterministic: take the policy's mean actions instead of samples.
+      on_step: called after each step.
+    Returns:
+      The true return.
+    """
+    stats = normaliser(agent.get_env())
+    true_return, over = 0.0, False
+    obs, _ = env.reset(seed=seed)
+    while not over:
+        seen = obs if stats is None else stats.normalize_obs(obs)
+        action, _ = agent.predict(seen, deterministic=deterministic)
+        obs, reward, terminated, truncated, _ = env.step(action)
+        true_return += float(reward)
+        over = terminated or truncated
+        on_step()
+    return true_return
 
 
 def random_returns(config: RunConfig, episodes: int) -> Array:

@@ -216,14 +216,16 @@ def test_table_replaces_what_was_there() -> None:
 
 
 def test_studies_make_the_numbers_that_the_table_names() -> None:
-    from prefrl.bench.loop import ARMS, LEAKS, LOOP_ROWS, loop_headline, loop_specs
+    from prefrl.bench import loop
     from prefrl.bench.overhead import TASKS, headline
+    from prefrl.bench.tasks import ARMS
+    from prefrl.evaluate import LEAKS
 
     numbers = {"score": 0.5, "labels": 1, "offered": 2}
     gate = {"gate_error_above": 0.2, "gate_error_below": 0.1}
-    rows = [spec | numbers | gate for spec in loop_specs(quick=False)]
+    rows = [spec | numbers | gate for spec in loop.specs(quick=False)]
     pairs = [{"task": t, "fit": f, "ratio": 1.0} for t in TASKS for f in ("async", "sync")]
-    assert set(ARMS) | set(LEAKS) >= {a for _, a in LOOP_ROWS}
-    assert set(loop_headline(rows)) >= set(tables.LINES["loop"])
-    assert "halfcheetah_700_iqm" not in loop_headline(rows[1:]), "an arm half done has no number"
+    assert set(ARMS) | set(LEAKS) >= {a for _, a in loop.LOOP_ROWS}
+    assert set(loop.headline(rows)) >= set(tables.LINES["loop"])
+    assert "halfcheetah_700_iqm" not in loop.headline(rows[1:]), "an arm half done has no number"
     assert set(headline(pairs)) >= set(tables.LINES["overhead"])

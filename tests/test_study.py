@@ -13,11 +13,18 @@ import pytest
 from rich.console import Console
 
 from prefrl import rundir
+from prefrl.bench import environments, loop, references
 from prefrl.bench import study as studies
-from prefrl.bench.loop import loop_specs, reference_specs
 from prefrl.bench.study import Row, Study
 from prefrl.config import PRESETS
 from prefrl.types import PrefrlError
+
+MEASURED = {
+    "references": references.specs,
+    "loop": loop.specs,
+    "environments": environments.specs,
+}
+"""Studies whose rows are of presets."""
 
 
 def specs(quick: bool) -> list[Row]:
@@ -127,9 +134,9 @@ def test_a_damaged_result_is_not_measured_over(run: Callable[..., str], tmp_path
 def test_a_changed_preset_is_measured_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = {s: {_key(row) for row in s(False)} for s in (loop_specs, reference_specs)}
+    before = {s: {_key(row) for row in s(False)} for s in MEASURED.values()}
     presets = Path(shutil.copytree(PRESETS, tmp_path / "configs"))
-    monkeypatch.setattr("prefrl.bench.loop.PRESETS", presets)
+    monkeypatch.setattr("prefrl.bench.tasks.PRESETS", presets)
     for specs, known in before.items():
         assert {_key(row) for row in specs(False)} == known
     text = (presets / "pendulum.toml").read_text()
@@ -144,7 +151,7 @@ def _key(row: Row) -> str:
 
 
 def test_the_committed_rows_are_of_todays_presets() -> None:
-    for name, specs in (("loop", loop_specs), ("references", reference_specs)):
+    for name, specs in MEASURED.items():
         committed = json.loads((studies.BENCHMARKS / name / "result.json").read_text())["rows"]
         wanted = specs(False)
         assert all(any(studies._matches(row, spec) for spec in wanted) for row in committed)

@@ -1,9 +1,18 @@
 """Committed studies, each re-runnable: `prefrl bench NAME`."""
 
-from prefrl.bench.loop import LOOP, REFERENCES_STUDY
+from prefrl.bench.behaviours import BACKFLIP, GRASP, ONE_LEG
+from prefrl.bench.environments import ENVIRONMENTS
+from prefrl.bench.loop import LOOP
 from prefrl.bench.overhead import OVERHEAD
+from prefrl.bench.references import REFERENCES_STUDY
 from prefrl.bench.rendering import RENDERING
 
-STUDIES = {study.name: study for study in (REFERENCES_STUDY, LOOP, OVERHEAD, RENDERING)}
+STUDIES = {
+    study.name: study
+    for study in (
+        *(REFERENCES_STUDY, LOOP, ENVIRONMENTS, BACKFLIP, ONE_LEG, GRASP),
+        *(OVERHEAD, RENDERING),
+    )
+}
 
 __all__ = ["STUDIES"]

@@ -1,4 +1,4 @@
-"""Normalised scores of the whole loop, and the references that they are measured between."""
+"""Normalised scores of the whole loop: its arms, its gate, and rewards that know nothing."""
 
 from __future__ import annotations
 
@@ -6,49 +6,20 @@ import math
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.random import default_rng
 
-from prefrl.bench.study import BENCHMARKS, Row, Study
-from prefrl.config import PRESETS, RunConfig, from_mapping, load, settings_key
-from prefrl.evaluate import (
-    EVAL_SEED,
-    LEAKS,
-    Reference,
-    committed_reference,
-    predictor_quality,
-    random_returns,
-    reference_key,
-    train_on_leak,
-    train_rl,
-    true_returns,
-)
+from prefrl.bench.references import reference_of, require_references
+from prefrl.bench.study import Row, Study
+from prefrl.bench.tasks import iqm, row_spec, seeds, task_config
+from prefrl.config import RunConfig
+from prefrl.evaluate import EVAL_SEED, LEAKS, predictor_quality, train_on_leak, true_returns
 from prefrl.metrics import read_metrics
 from prefrl.run import train
 from prefrl.rundir import RunDir
-from prefrl.types import Array, PrefrlError
-
-SEEDS = (0, 1, 2)
-MORE_SEEDS = {("half_cheetah", "shuffled"): tuple(range(9)), ("hopper", "default"): tuple(range(6))}
-"""Where three are too few. A random reward runs in some direction, and over three seeds the scores
-of HalfCheetah, from about -0.1 to 0.5, do not average out; Hopper's preset was tuned on three."""
-REFERENCE_TASKS = (
-    *("half_cheetah", "hopper", "pendulum", "cart_pole"),
-    *("walker2d", "mountain_car_continuous"),
-)
-
-ARMS: dict[str, dict[str, Any]] = {
-    "default": {},
-    "200 labels": {"labels": {"budget": 200}},
-    "no gate": {"labels": {"ask_above": 0.0}},
-    "shuffled": {"labels": {"labeler": "shuffled"}},
-    "asynchronous": {"reward": {"fit": "async"}},
-}
-"""What each arm changes in a task's preset."""
+from prefrl.types import Array
 
 NAMES: dict[tuple[str, str], str] = {
     ("half_cheetah", "default"): "halfcheetah_700_iqm",
@@ -83,35 +54,10 @@ LOOP_ROWS: tuple[tuple[str, str], ...] = (
 )
 
 
-def task_config(task: str, arm: str, seed: int, quick: bool) -> RunConfig:
-    """A task's preset as an arm changes it; fitted synchronously, so that it repeats."""
-    config = replace(load(PRESETS / f"{task}.toml"), seed=seed)
-    config = from_mapping({"reward": {"fit": "sync"}} | ARMS.get(arm, {}), config)
-    if not quick:
-        return config
-    steps = max(2 * config.labels.warmup_steps, config.steps // 20)
-    return replace(config, steps=steps, eval_episodes=4)
-
-
-def measure_reference_row(spec: Row, work: Path) -> Row:
-    """One seed of RL on the true reward, and of the random policy."""
-    config = task_config(spec["task"], "default", spec["seed"], spec["quick"])
-    started = time.monotonic()
-    rl = true_returns(train_rl(config), config, config.eval_episodes)
-    seconds = time.monotonic() - started
-    return spec | {
-        "env": config.env.id,
-        "steps": config.steps,
-        "rl_return": float(rl.mean()),
-        "random_return": float(random_returns(config, config.eval_episodes).mean()),
-        "seconds": seconds,
-    }
-
-
-def measure_loop_row(spec: Row, work: Path) -> Row:
+def measure(spec: Row, work: Path) -> Row:
     """One run of one arm: its score, its labels, and what its gate was worth."""
     config = task_config(spec["task"], spec["arm"], spec["seed"], spec["quick"])
-    reference = _reference(spec)
+    reference = reference_of(spec)
     started = time.monotonic()
     if spec["arm"] in LEAKS:
         returns = true_returns(train_on_leak(config, spec["arm"]), config, config.eval_episodes)
@@ -148,18 +94,18 @@ def _learn(config: RunConfig, folder: Path) -> tuple[Array, Row]:
     }
 
 
-def loop_headline(rows: Sequence[Row]) -> Mapping[str, float]:
+def headline(rows: Sequence[Row]) -> Mapping[str, float]:
     """IQM over seeds of each arm, and what the gate spared and cost."""
     found: dict[str, float] = {}
     quick = any(row["quick"] for row in rows)
     for (task, arm), name in NAMES.items():
-        scores = _scores(_of(rows, task, arm))
+        scores = scores_of(_of(rows, task, arm))
         if len(scores) >= len(seeds(task, arm, quick)):  # an arm half done has no number yet
             found[name] = iqm(scores)
     for leak, name in zip(
         LEAKS, ("constant_plus_1", "constant_minus_1", "random_network"), strict=True
     ):
-        if scores := _scores([r for r in rows if r["arm"] == leak]):
+        if scores := scores_of([r for r in rows if r["arm"] == leak]):
             found[f"leak_{name}_iqm"] = iqm(scores)
     return found | _gate_headline(rows, found)
 
@@ -180,30 +126,7 @@ def _gate_headline(rows: Sequence[Row], found: Mapping[str, float]) -> dict[str,
     return worth
 
 
-def reference_headline(rows: Sequence[Row]) -> Mapping[str, float]:
-    """Mean returns of RL and random by task."""
-    found: dict[str, float] = {}
-    for task in dict.fromkeys(r["task"] for r in rows):
-        mine = [r for r in rows if r["task"] == task]
-        for kind in ("rl", "random"):
-            found[f"{task}_{kind}"] = float(np.mean([r[f"{kind}_return"] for r in mine]))
-    return found
-
-
-def iqm(scores: Sequence[float]) -> float:
-    """Interquartile mean over seeds (Agarwal et al. 2021, arXiv 2108.13264, section 4.3)."""
-    from rliable import metrics
-
-    return float(metrics.aggregate_iqm(np.array(scores).reshape(-1, 1)))
-
-
-def seeds(task: str, arm: str, quick: bool) -> Sequence[int]:
-    """The seeds of an arm's rows."""
-    every = MORE_SEEDS.get((task, arm), SEEDS)
-    return every[:1] if quick else every
-
-
-def _scores(rows: Sequence[Row]) -> list[float]:
+def scores_of(rows: Sequence[Row]) -> list[float]:
     return [math.nan if r["score"] is None else r["score"] for r in rows]
 
 
@@ -211,72 +134,25 @@ def _of(rows: Sequence[Row], task: str, arm: str) -> list[Row]:
     return [r for r in rows if r["task"] == task and r["arm"] == arm]
 
 
-def _reference(spec: Row) -> Reference:
-    """What a row's score is measured between.
-
-    Raises:
-      PrefrlError: nobody has measured it yet.
-    """
-    quick = spec["quick"]
-    config = task_config(spec["task"], spec["arm"], spec["seed"], quick)
-    folder = BENCHMARKS / "references"
-    reference = committed_reference(config, (folder / "quick" if quick else folder) / "result.json")
-    if reference is None:
-        raise PrefrlError(
-            f"no committed reference for {spec['task']}: run `prefrl bench references"
-            f"{' --quick' * quick}` first"
-        )
-    return reference
-
-
-def _require_references(missing: Sequence[Row]) -> None:
-    for spec in missing:
-        _reference(spec)
-
-
-def reference_specs(quick: bool) -> Sequence[Row]:
+def specs(quick: bool) -> Sequence[Row]:
     return [
-        {
-            "task": task,
-            "seed": seed,
-            "quick": quick,
-            "key": reference_key(task_config(task, "default", seed, quick)),
-        }
-        for task in REFERENCE_TASKS
-        for seed in (SEEDS[:1] if quick else SEEDS)
-    ]
-
-
-def loop_specs(quick: bool) -> Sequence[Row]:
-    return [
-        {
-            "task": task,
-            "arm": arm,
-            "seed": seed,
-            "quick": quick,
-            "settings": settings_key(task_config(task, arm, seed, quick)),
-        }
+        row_spec(task, arm, seed, quick)
         for task, arm in LOOP_ROWS
         for seed in seeds(task, arm, quick)
     ]
 
 
-REFERENCES_STUDY = Study(
-    name="references",
-    specs=reference_specs,
-    measure=measure_reference_row,
-    headline=reference_headline,
-    columns=("task", "env", "seed", "steps", "rl_return", "random_return", "seconds"),
+COLUMNS = (
+    *("task", "arm", "seed", "steps", "labels", "offered", "score", "true_return"),
+    *("accuracy", "ece", "gate_error_above", "gate_error_below", "seconds"),
 )
 
 LOOP = Study(
     name="loop",
-    specs=loop_specs,
-    measure=measure_loop_row,
-    headline=loop_headline,
-    columns=(
-        *("task", "arm", "seed", "steps", "labels", "offered", "score", "true_return"),
-        *("accuracy", "ece", "gate_error_above", "gate_error_below", "seconds"),
-    ),
-    require=_require_references,
+    specs=specs,
+    measure=measure,
+    headline=headline,
+    columns=COLUMNS,
+    require=require_references,
+    alike=("environments",),
 )

@@ -39,6 +39,7 @@ class Study:
       headline: the named numbers that the rows add up to.
       columns: of table.md, row keys in order; the commit of each row follows.
       require: refuses, before anything is measured, rows that cannot be.
+      alike: studies with the same `measure`, whose rows are taken over where the specs agree.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Study:
     headline: Callable[[Sequence[Row]], Mapping[str, float]]
     columns: Sequence[str]
     require: Callable[[Sequence[Row]], None] = lambda missing: None
+    alike: Sequence[str] = ()
 
     def __call__(
         self, console: Console, quick: bool = False, jobs: int = 1, again: bool = False
@@ -59,22 +61,25 @@ class Study:
           jobs: rows measured side by side.
           again: nothing counts as done.
         """
-        folder = BENCHMARKS / self.name / "quick" if quick else BENCHMARKS / self.name
+        folder = _folder(self.name, quick)
         work = folder / "work"
         work.mkdir(parents=True, exist_ok=True)
         command = f"prefrl bench {self.name}{' --quick' * quick}"
         source = commit()  # now: the tree may change while a study runs
         with _alone(work):
             specs = self.specs(quick)
-            known = [] if again else _known(folder)
-            rows = [row for row in known if any(_matches(row, s) for s in specs)]
-            missing = [s for s in specs if not any(_matches(row, s) for row in rows)]
+            known = [] if again else self._known(quick)
+            found = [next((row for row in known if _matches(row, s)), None) for s in specs]
+            rows = [row for row in found if row is not None]
+            missing = [s for s, row in zip(specs, found, strict=True) if row is None]
             self.require(missing)
             console.print(
                 f"{self.name}: {len(rows)} rows done, {len(missing)} to go"
                 + " (--again measures all)" * (not missing),
                 highlight=False,
             )
+            if rows and rows != _read_rows(folder):  # some are another study's, or not asked for any more
+                self._write(folder, rows, len(specs), command, source)
             for row in _run_all(self.measure, missing, work, jobs):
                 rows.append(row | {"commit": source})
                 rows.sort(key=lambda r: next(i for i, s in enumerate(specs) if _matches(r, s)))
@@ -83,6 +88,12 @@ class Study:
         for name, value in self.headline(rows).items():
             console.print(f"{name} = {value:.3f}", highlight=False)
         console.print(f"written: {folder / 'result.json'}", soft_wrap=True, highlight=False)
+
+    def _known(self, quick: bool) -> list[Row]:
+        """Rows of earlier calls, its own first: a study goes on where it stopped."""
+        return [
+            row for study in (self.name, *self.alike) for row in _read_rows(_folder(study, quick))
+        ]
 
     def _write(
         self, folder: Path, rows: Sequence[Row], wanted: int, command: str, source: str
@@ -108,8 +119,12 @@ class Study:
         return "\n".join(lines) + "\n"
 
 
-def _known(folder: Path) -> list[Row]:
-    """The rows that an earlier call measured: a study goes on where it stopped.
+def _folder(study: str, quick: bool) -> Path:
+    return BENCHMARKS / study / "quick" if quick else BENCHMARKS / study
+
+
+def _read_rows(folder: Path) -> list[Row]:
+    """The rows that are measured already.
 
     Raises:
       PrefrlError: they cannot be read.

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prefrl.bench.loop import NAMES, iqm
+from prefrl.bench.loop import NAMES
 from prefrl.bench.study import BENCHMARKS, Row
+from prefrl.bench.tasks import iqm
 from prefrl.evaluate import LEAKS
 from prefrl.rundir import read_json
 

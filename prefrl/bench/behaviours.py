@@ -1,0 +1,206 @@
+"""Behaviours without a reward function: what agents that learned them from labels really do.
+
+Each study plays its policies in one environment after training, and reads there what the
+behaviour is about: landed flips, metres, real grasps.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from prefrl.bench.study import Row, Study
+from prefrl.bench.tasks import shortened
+from prefrl.config import PRESETS, RunConfig, from_mapping, load, settings_key
+from prefrl.environments import make_single
+from prefrl.evaluate import EVAL_SEED, play_episode, train_rl
+from prefrl.metrics import read_metrics
+from prefrl.render import SegmentRenderer
+from prefrl.render.film import FORMATS, shrunk, stride_for, write_gif
+from prefrl.render_states import render_states
+from prefrl.run import train
+from prefrl.rundir import RunDir
+from prefrl.types import Array
+
+ARMS: dict[str, dict[str, Any]] = {
+    "labels": {},
+    "handwritten": {"env": {"kwargs": {"reward": "handwritten"}}},
+    "no cross": {},
+    "cross": {"env": {"kwargs": {"cross": True}}},
+}
+"""What each arm changes in a task's preset."""
+WRITTEN = ("handwritten",)
+"""Arms that are RL on the environment's own reward, without labels."""
+
+READ: dict[str, Callable[[Any], Row]] = {
+    "hopper_backflip": lambda env: {"flips": env.flips},
+    "half_cheetah_one_leg": lambda env: {
+        "distance": env.distance,
+        "other_foot": env.share_touching,
+        "fallen": env.share_fallen,
+    },
+    "half_cheetah_paper": lambda env: {"distance": float(env.data.qpos[0])},
+    "deceptive_grasp": lambda env: {"looks_held": env.looks_held, "real": env.real_grasp},
+}
+"""What is read from a task's environment at the end of an episode."""
+
+FILM_SECONDS, FILM_SIDE = 10.0, 200
+
+
+def measure(spec: Row, work: Path) -> Row:
+    """One policy: trained, then watched for its episodes; the first seed's is filmed too."""
+    config = row_config(spec)
+    started = time.monotonic()
+    agent, learned = _trained(spec, config, work)
+    seconds = time.monotonic() - started
+    episodes = watched(agent, config, READ[spec["task"]])
+    if spec["film"]:
+        film(agent, config, work.parent / f"{spec['arm'].replace(' ', '_')}.gif")
+    means = {key: float(np.mean([e[key] for e in episodes])) for key in episodes[0]}
+    return spec | {"steps": config.steps, "seconds": seconds, **learned, **means}
+
+
+def row_config(spec: Row) -> RunConfig:
+    """The preset of a row's task as its arm changes it; fitted synchronously, so it repeats."""
+    config = load(PRESETS / f"{spec['task']}.toml")
+    changes = {"reward": {"fit": "sync"}, "seed": spec["seed"]} | ARMS[spec["arm"]]
+    config = from_mapping(changes, config)
+    return shortened(config) if spec["quick"] else config
+
+
+def _trained(spec: Row, config: RunConfig, work: Path) -> tuple[BaseAlgorithm, Row]:
+    """An agent, and how many labels it took: none where it was trained on a written reward."""
+    if spec["arm"] in WRITTEN:
+        return train_rl(config), {}
+    folder = work / f"{spec['task']}-{spec['arm']}-{spec['seed']}"
+    shutil.rmtree(folder, ignore_errors=True)
+    run = RunDir.create(folder, config)
+    agent, _ = train(config, run)
+    last = read_metrics(run.metrics_path)[-1]
+    run.unlock()
+    return agent, {"labels": last["labels"], "offered": last["offered"]}
+
+
+def watched(agent: BaseAlgorithm, config: RunConfig, read: Callable[[Any], Row]) -> list[Row]:
+    """What is read at the end of each of the policy's episodes, its true return with it."""
+    env = make_single(config.env.id, config.env.kwargs, config.env.module)
+    found = []
+    for episode in range(config.eval_episodes):
+        true_return = play_episode(agent, env, EVAL_SEED + episode)
+        found.append({"true_return": true_return} | read(env.unwrapped))
+    env.close()
+    return found
+
+
+def film(agent: BaseAlgorithm, config: RunConfig, path: Path) -> None:
+    """The first seconds of the policy's first episode, as a small gif."""
+    env = make_single(config.env.id, config.env.kwargs, config.env.module)
+    env.reset(seed=EVAL_SEED)
+    drawn = render_states(env)
+    assert drawn is not None  # ours all offer one
+    states: list[Array] = []
+    play_episode(agent, env, EVAL_SEED, on_step=lambda: states.append(drawn.read()))
+    env.close()
+    with SegmentRenderer(config.env.id, config.env.kwargs, config.env.module) as renderer:
+        stride = stride_for(renderer.fps, FORMATS["gif"].fps)
+        shown = states[: round(FILM_SECONDS * renderer.fps) : stride]
+        frames = [shrunk(renderer.frame(state), FILM_SIDE) for state in shown]
+        write_gif(path, frames, renderer.fps / stride)
+
+
+def row_spec(task: str, arm: str, seed: int, quick: bool, film: bool = False) -> Row:
+    """What identifies a row, its settings included: rows of a changed preset are others."""
+    spec = {"task": task, "arm": arm, "seed": seed, "quick": quick, "film": film and seed == 0}
+    return spec | {"settings": settings_key(row_config(spec))}
+
+
+def backflip_specs(quick: bool) -> Sequence[Row]:
+    return [
+        row_spec("hopper_backflip", arm, seed, quick, film=True)
+        for arm in ("labels", "handwritten")
+        for seed in _seeds(3, quick)
+    ]
+
+
+def backflip_headline(rows: Sequence[Row]) -> Mapping[str, float]:
+    """Means over seeds: landed flips in an episode of 20 s, and the most labels that it took."""
+    found: dict[str, float] = {}
+    if learned := _of(rows, "hopper_backflip", "labels"):
+        found["flips_per_20s"] = _mean(learned, "flips")
+        found["labels"] = float(max(r["labels"] for r in learned))
+    if written := _of(rows, "hopper_backflip", "handwritten"):
+        found["handwritten_flips_per_20s"] = _mean(written, "flips")
+    return found
+
+
+def one_leg_specs(quick: bool) -> Sequence[Row]:
+    return [
+        row_spec(task, "labels", seed, quick, film=task == "half_cheetah_one_leg")
+        for task in ("half_cheetah_one_leg", "half_cheetah_paper")
+        for seed in _seeds(2, quick)
+    ]
+
+
+def one_leg_headline(rows: Sequence[Row]) -> Mapping[str, float]:
+    """How far it goes on one leg, as a share of how far on two, and how it does so."""
+    one, both = (_of(rows, f"half_cheetah_{name}", "labels") for name in ("one_leg", "paper"))
+    found: dict[str, float] = {}
+    if one:
+        found |= {"other_foot": _mean(one, "other_foot"), "fallen": _mean(one, "fallen")}
+    if one and both:
+        found["distance_share"] = _mean(one, "distance") / _mean(both, "distance")
+    return found
+
+
+def grasp_specs(quick: bool) -> Sequence[Row]:
+    return [
+        row_spec("deceptive_grasp", arm, seed, quick, film=True)
+        for arm in ("no cross", "cross")
+        for seed in _seeds(3, quick)
+    ]
+
+
+def grasp_headline(rows: Sequence[Row]) -> Mapping[str, float]:
+    """Shares of episodes that end in a real grasp, and what the picture looks like by then."""
+    found: dict[str, float] = {}
+    for arm in ("no cross", "cross"):
+        if mine := _of(rows, "deceptive_grasp", arm):
+            name = "with_cross" if arm == "cross" else "without_cross"
+            found[f"real_{name}"] = _mean(mine, "real")
+            found[f"looks_held_{name}"] = _mean(mine, "looks_held")
+    return found
+
+
+def _seeds(n: int, quick: bool) -> range:
+    return range(1 if quick else n)
+
+
+def _of(rows: Sequence[Row], task: str, arm: str) -> list[Row]:
+    return [r for r in rows if (r["task"], r["arm"]) == (task, arm)]
+
+
+def _mean(rows: Sequence[Row], key: str) -> float:
+    return float(np.mean([row[key] for row in rows]))
+
+
+_COLUMNS = ("task", "arm", "seed", "steps", "labels", "offered", "true_return", "seconds")
+
+BACKFLIP = Study(
+    "backflip", backflip_specs, measure, backflip_headline, columns=(*_COLUMNS, "flips")
+)
+ONE_LEG = Study(
+    "one-leg",
+    one_leg_specs,
+    measure,
+    one_leg_headline,
+    columns=(*_COLUMNS, "distance", "other_foot", "fallen"),
+)
+GRASP = Study(
+    "grasp", grasp_specs, measure, grasp_headline, columns=(*_COLUMNS, "looks_held", "real")
+)

@@ -1,0 +1,47 @@
+"""Normalised scores of Christiano et al. 2017's MuJoCo tasks, the leak audit beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from prefrl.bench.loop import COLUMNS, measure, scores_of
+from prefrl.bench.references import require_references
+from prefrl.bench.study import Row, Study
+from prefrl.bench.tasks import ENVIRONMENT_TASKS, iqm, row_spec, seeds
+from prefrl.evaluate import LEAKS
+
+
+def headline(rows: Sequence[Row]) -> Mapping[str, float]:
+    """Mean score of each task whose seeds are all there, and the IQM over the eight of them."""
+    found: dict[str, float] = {}
+    quick = any(row["quick"] for row in rows)
+    for task in ENVIRONMENT_TASKS:
+        scores = scores_of([r for r in rows if (r["task"], r["arm"]) == (task, "default")])
+        if len(scores) >= len(seeds(task, "default", quick)):
+            found[task] = float(np.mean(scores))
+    if len(found) < len(ENVIRONMENT_TASKS):
+        return found
+    return {"mujoco_iqm": iqm(list(found.values()))} | found
+
+
+def specs(quick: bool) -> Sequence[Row]:
+    arms = {"default": None} | dict.fromkeys(LEAKS, 1)  # a leak's first seed will do
+    return [
+        row_spec(task, arm, seed, quick)
+        for task in ENVIRONMENT_TASKS
+        for arm, n_seeds in arms.items()
+        for seed in seeds(task, arm, quick)[:n_seeds]
+    ]
+
+
+ENVIRONMENTS = Study(
+    name="environments",
+    specs=specs,
+    measure=measure,
+    headline=headline,
+    columns=COLUMNS,
+    require=require_references,
+    alike=("loop",),
+)

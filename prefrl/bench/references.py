@@ -1,0 +1,92 @@
+"""What normalised scores are measured between: the random policy and RL on the true reward."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from prefrl.bench.study import BENCHMARKS, Row, Study
+from prefrl.bench.tasks import ENVIRONMENT_TASKS, LOOP_TASKS, seeds, task_config
+from prefrl.evaluate import (
+    Reference,
+    committed_reference,
+    random_returns,
+    reference_key,
+    train_rl,
+    true_returns,
+)
+from prefrl.types import PrefrlError
+
+
+def measure(spec: Row, work: Path) -> Row:
+    """One seed of RL on the true reward, and of the random policy."""
+    config = task_config(spec["task"], "default", spec["seed"], spec["quick"])
+    started = time.monotonic()
+    rl = true_returns(train_rl(config), config, config.eval_episodes)
+    seconds = time.monotonic() - started
+    return spec | {
+        "env": config.env.id,
+        "steps": config.steps,
+        "rl_return": float(rl.mean()),
+        "random_return": float(random_returns(config, config.eval_episodes).mean()),
+        "seconds": seconds,
+    }
+
+
+def headline(rows: Sequence[Row]) -> Mapping[str, float]:
+    """Mean returns of RL and random by task."""
+    found: dict[str, float] = {}
+    for task in dict.fromkeys(r["task"] for r in rows):
+        mine = [r for r in rows if r["task"] == task]
+        for kind in ("rl", "random"):
+            found[f"{task}_{kind}"] = float(np.mean([r[f"{kind}_return"] for r in mine]))
+    return found
+
+
+def reference_of(spec: Row) -> Reference:
+    """What a row's score is measured between.
+
+    Raises:
+      PrefrlError: nobody has measured it yet.
+    """
+    quick = spec["quick"]
+    config = task_config(spec["task"], spec["arm"], spec["seed"], quick)
+    folder = BENCHMARKS / "references"
+    reference = committed_reference(config, (folder / "quick" if quick else folder) / "result.json")
+    if reference is None:
+        raise PrefrlError(
+            f"no committed reference for {spec['task']}: run `prefrl bench references"
+            f"{' --quick' * quick}` first"
+        )
+    return reference
+
+
+def require_references(missing: Sequence[Row]) -> None:
+    """Refuse rows whose score nothing is there to measure between."""
+    for spec in missing:
+        reference_of(spec)
+
+
+def specs(quick: bool) -> Sequence[Row]:
+    return [
+        {
+            "task": task,
+            "seed": seed,
+            "quick": quick,
+            "key": reference_key(task_config(task, "default", seed, quick)),
+        }
+        for task in dict.fromkeys((*LOOP_TASKS, *ENVIRONMENT_TASKS))
+        for seed in seeds(task, "reference", quick)
+    ]
+
+
+REFERENCES_STUDY = Study(
+    name="references",
+    specs=specs,
+    measure=measure,
+    headline=headline,
+    columns=("task", "env", "seed", "steps", "rl_return", "random_return", "seconds"),
+)
