@@ -33,8 +33,9 @@ class HopperBackflipEnv(HopperEnv):
     - a flip that crashes keeps its part of the turn, or a labeler could not tell it from lying
       still; the landed one earns more than twice as much.
 
-    The observation is the hopper's height, sine and cosine of its torso's angle, three joint
-    angles, and six velocities: as an angle it would also count the turns.
+    The observation is the hopper's height, sine and cosine of its torso's angle (as an angle it
+    would also count the turns), three joint angles, six velocities, and whether its foot and
+    whether anything else is on the floor (0 or 1), as everybody who watches can see.
 
     Args:
       reward: "landed", or "handwritten" for OpenAI's own backflip reward, which took two hours to
@@ -54,7 +55,7 @@ class HopperBackflipEnv(HopperEnv):
             raise ValueError(f"reward = {reward!r}: 'landed' or 'handwritten' is wanted")
         super().__init__(**kwargs)
         EzPickle.__init__(self, reward=reward, **kwargs)
-        self.observation_space = spaces.Box(-np.inf, np.inf, (12,), np.float64)
+        self.observation_space = spaces.Box(-np.inf, np.inf, (14,), np.float64)
         self._reward = reward
         self._forget()
 
@@ -69,23 +70,19 @@ class HopperBackflipEnv(HopperEnv):
     def step(  # type: ignore[override]
         self, action: NDArray[np.float32]
     ) -> tuple[NDArray[np.float64], float, bool, bool, dict[str, Any]]:
-        """One step; action (3,), observation (12,)."""
+        """One step; action (3,), observation (14,)."""
         obs, _, _, truncated, info = super().step(action)  # type: ignore[no-untyped-call]
-        reward = self._judge()
+        reward = self._judge(foot=bool(obs[-2]), body=bool(obs[-1]))
         if self._reward == "handwritten":
             reward = handwritten(hopper_v5.HopperEnv._get_obs(self), action)  # type: ignore[no-untyped-call]
         return obs, reward, False, truncated, info | {"flips": self.flips}
 
-    def _judge(self) -> float:
+    def _judge(self, foot: bool, body: bool) -> float:
         before = self._counter.angle
-        on_floor = touching(self.model, self.data, "floor")
-        fallen = bool(on_floor - {"foot_geom"})
-        landed = self._counter.update(
-            link_angles(self.data.qpos), foot="foot_geom" in on_floor, body=fallen
-        )
+        landed = self._counter.update(link_angles(self.data.qpos), foot=foot, body=body)
         turn = (before - self._counter.angle) / TURN
         paid = self._turns.update(turn, self._counter.flying)
-        return paid + LANDED * landed - FALLEN * self.dt * fallen
+        return paid + LANDED * landed - FALLEN * self.dt * body
 
     def reset_model(self) -> NDArray[np.float64]:
         obs: NDArray[np.float64] = super().reset_model()  # type: ignore[no-untyped-call]
@@ -95,7 +92,9 @@ class HopperBackflipEnv(HopperEnv):
     def _get_obs(self) -> NDArray[np.float64]:
         _, height, angle, *joints = self.data.qpos
         posture = [height, np.sin(angle), np.cos(angle), *joints]
-        return np.concatenate([posture, self.data.qvel])
+        on_floor = touching(self.model, self.data, "floor")
+        contact = ["foot_geom" in on_floor, bool(on_floor - {"foot_geom"})]
+        return np.concatenate([posture, self.data.qvel, contact])
 
 
 def link_angles(qpos: NDArray[np.float64]) -> NDArray[np.float64]:

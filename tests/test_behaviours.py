@@ -125,7 +125,8 @@ def true_rewards(
     rewards = []
     for turned, above in moves:
         put(env, np.array([0, 0, TURN * turned, *joints]), above)
-        rewards.append(env._judge())
+        foot, body = env._get_obs()[-2:]
+        rewards.append(env._judge(bool(foot), bool(body)))
     return np.array(rewards)
 
 
