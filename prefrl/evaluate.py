@@ -14,6 +14,7 @@ import numpy as np
 from numpy.random import Generator, default_rng
 from scipy.special import expit
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize
@@ -132,8 +133,12 @@ class _RandomPolicy:
         return np.stack([self.action_space.sample() for _ in observation]), state
 
 
-def train_rl(config: RunConfig) -> BaseAlgorithm:
-    """The reference: the same agent on the true reward, with return normalisation."""
+def train_rl(config: RunConfig, callback: BaseCallback | None = None) -> BaseAlgorithm:
+    """The reference: the same agent on the true reward, with return normalisation.
+
+    Args:
+      callback: SB3's, to watch it train.
+    """
     set_up_process(config.threads)
     set_random_seed(config.seed)
     spec = agent_spec(config.agent.name, config.agent.kwargs)
@@ -141,7 +146,7 @@ def train_rl(config: RunConfig) -> BaseAlgorithm:
     venv = make_vec_env(env.id, env.n_envs, config.seed, env.kwargs, env.module, env.vec)
     wrapped = normalised(VecMonitor(venv), spec, config.agent.normalize_obs, reward=True)
     agent = spec.on_true_reward(wrapped, config.seed)
-    agent.learn(config.steps)
+    agent.learn(config.steps, callback)
     return agent
 
 

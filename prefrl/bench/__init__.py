@@ -1,6 +1,6 @@
 """Committed studies, each re-runnable: `prefrl bench NAME`."""
 
-from prefrl.bench.behaviours import BACKFLIP, GRASP, ONE_LEG
+from prefrl.bench.behaviours import ATARI, BACKFLIP, GRASP, ONE_LEG
 from prefrl.bench.environments import ENVIRONMENTS
 from prefrl.bench.loop import LOOP
 from prefrl.bench.overhead import OVERHEAD
@@ -10,7 +10,7 @@ from prefrl.bench.rendering import RENDERING
 STUDIES = {
     study.name: study
     for study in (
-        *(REFERENCES_STUDY, LOOP, ENVIRONMENTS, BACKFLIP, ONE_LEG, GRASP),
+        *(REFERENCES_STUDY, LOOP, ENVIRONMENTS, BACKFLIP, ONE_LEG, GRASP, ATARI),
         *(OVERHEAD, RENDERING),
     )
 }

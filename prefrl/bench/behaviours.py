@@ -1,7 +1,7 @@
-"""Behaviours without a reward function: what agents that learned them from labels really do.
+"""What agents that learned from labels really do, beside those that a written reward taught.
 
 Each study plays its policies in one environment after training, and reads there what the
-behaviour is about: landed flips, metres, real grasps.
+behaviour is about: landed flips, metres, real grasps, cars overtaken.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
 
 from prefrl.bench.study import Row, Study
 from prefrl.bench.tasks import shortened
@@ -33,9 +35,10 @@ ARMS: dict[str, dict[str, Any]] = {
     "handwritten": {"env": {"kwargs": {"reward": "handwritten"}}},
     "no cross": {},
     "cross": {"env": {"kwargs": {"cross": True}}},
+    "true reward": {},
 }
 """What each arm changes in a task's preset."""
-WRITTEN = ("handwritten",)
+WRITTEN = ("handwritten", "true reward")
 """Arms that are RL on the environment's own reward, without labels."""
 
 READ: dict[str, Callable[[Any], Row]] = {
@@ -47,10 +50,16 @@ READ: dict[str, Callable[[Any], Row]] = {
     },
     "half_cheetah_paper": lambda env: {"distance": float(env.data.qpos[0])},
     "deceptive_grasp": lambda env: {"looks_held": env.looks_held, "real": env.real_grasp},
+    "pong": lambda env: {"score": env.score},
+    "enduro": lambda env: env.traffic.per_1000_frames(),
+    "enduro_stay_even": lambda env: env.traffic.per_1000_frames(),
 }
 """What is read from a task's environment at the end of an episode."""
+WATCHED_IN = {"enduro": "prefrl/EnduroStayEven-v0"}
+"""Where a policy is watched, if not where it was trained: it sees the same there."""
 
 FILM_SECONDS, FILM_SIDE = 10.0, 200
+CURVE_POINTS = 100
 
 
 def measure(spec: Row, work: Path) -> Row:
@@ -59,9 +68,11 @@ def measure(spec: Row, work: Path) -> Row:
     started = time.monotonic()
     agent, learned = _trained(spec, config, work)
     seconds = time.monotonic() - started
-    episodes = watched(agent, config, READ[spec["task"]])
+    watched_in = WATCHED_IN.get(spec["task"], config.env.id)
+    config = replace(config, env=replace(config.env, id=watched_in))
+    episodes = _watched(agent, config, READ[spec["task"]])
     if spec["film"]:
-        film(agent, config, work.parent / f"{spec['arm'].replace(' ', '_')}.gif")
+        _film(agent, config, work.parent / f"{spec['arm'].replace(' ', '_')}.gif")
     means = {key: float(np.mean([e[key] for e in episodes])) for key in episodes[0]}
     return spec | {"steps": config.steps, "seconds": seconds, **learned, **means}
 
@@ -75,19 +86,38 @@ def row_config(spec: Row) -> RunConfig:
 
 
 def _trained(spec: Row, config: RunConfig, work: Path) -> tuple[BaseAlgorithm, Row]:
-    """An agent, and how many labels it took: none where it was trained on a written reward."""
+    """An agent, its curve, and the labels that it took: none where a reward was written."""
     if spec["arm"] in WRITTEN:
-        return train_rl(config), {}
+        watcher = _Curve(config.steps // CURVE_POINTS)
+        return train_rl(config, watcher), {"curve": watcher.points}
     folder = work / f"{spec['task']}-{spec['arm']}-{spec['seed']}"
     shutil.rmtree(folder, ignore_errors=True)
     run = RunDir.create(folder, config)
     agent, _ = train(config, run)
-    last = read_metrics(run.metrics_path)[-1]
+    passes = read_metrics(run.metrics_path)
     run.unlock()
-    return agent, {"labels": last["labels"], "offered": last["offered"]}
+    found = [(p["step"], p["true_return"]) for p in passes if p.get("true_return") is not None]
+    curve = found[:: max(1, len(found) // CURVE_POINTS)]
+    return agent, {"curve": curve} | {key: passes[-1][key] for key in ("labels", "offered")}
 
 
-def watched(agent: BaseAlgorithm, config: RunConfig, read: Callable[[Any], Row]) -> list[Row]:
+class _Curve(BaseCallback):
+    """Mean true returns of the latest episodes while RL trains: (step, true return)."""
+
+    def __init__(self, every: int) -> None:
+        super().__init__()
+        self._every, self.points = every, list[tuple[int, float]]()
+
+    def _on_rollout_end(self) -> None:
+        latest = self.model.ep_info_buffer
+        if latest and self.num_timesteps >= self._every * (len(self.points) + 1):
+            self.points.append((self.num_timesteps, float(np.mean([e["r"] for e in latest]))))
+
+    def _on_step(self) -> bool:
+        return True
+
+
+def _watched(agent: BaseAlgorithm, config: RunConfig, read: Callable[[Any], Row]) -> list[Row]:
     """What is read at the end of each of the policy's episodes, its true return with it."""
     env = make_single(config.env.id, config.env.kwargs, config.env.module)
     found = []
@@ -98,7 +128,7 @@ def watched(agent: BaseAlgorithm, config: RunConfig, read: Callable[[Any], Row])
     return found
 
 
-def film(agent: BaseAlgorithm, config: RunConfig, path: Path) -> None:
+def _film(agent: BaseAlgorithm, config: RunConfig, path: Path) -> None:
     """The first seconds of the policy's first episode, as a small gif."""
     env = make_single(config.env.id, config.env.kwargs, config.env.module)
     env.reset(seed=EVAL_SEED)
@@ -177,6 +207,28 @@ def grasp_headline(rows: Sequence[Row]) -> Mapping[str, float]:
     return found
 
 
+def atari_specs(quick: bool) -> Sequence[Row]:
+    taught = (
+        *(("pong", "labels"), ("pong", "true reward")),
+        *(("enduro_stay_even", "labels"), ("enduro", "true reward")),
+    )
+    return [row_spec(task, arm, 0, quick, film=True) for task, arm in taught]
+
+
+def atari_headline(rows: Sequence[Row]) -> Mapping[str, float]:
+    """Points in Pong; cars overtaken and overtaking, and closeness to a car, per 1,000 frames."""
+    found: dict[str, float] = {}
+    for arm, name in (("labels", "pong_labels"), ("true reward", "pong_rl")):
+        if mine := _of(rows, "pong", arm):
+            found[name] = _mean(mine, "true_return")
+    stays_even = ("enduro_stay_even", "labels"), ("enduro", "true reward")
+    for (task, arm), name in zip(stays_even, ("enduro_even", "enduro_rl"), strict=True):
+        if mine := _of(rows, task, arm):
+            found[f"{name}_overtaken"] = _mean(mine, "passed") + _mean(mine, "passed_by")
+            found[f"{name}_alongside"] = _mean(mine, "alongside")
+    return found
+
+
 def _seeds(n: int, quick: bool) -> range:
     return range(1 if quick else n)
 
@@ -203,4 +255,11 @@ ONE_LEG = Study(
 )
 GRASP = Study(
     "grasp", grasp_specs, measure, grasp_headline, columns=(*_COLUMNS, "looks_held", "real")
+)
+ATARI = Study(
+    "atari",
+    atari_specs,
+    measure,
+    atari_headline,
+    columns=(*_COLUMNS, "score", "passed", "passed_by", "distance", "alongside"),
 )

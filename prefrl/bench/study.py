@@ -78,7 +78,7 @@ class Study:
                 + " (--again measures all)" * (not missing),
                 highlight=False,
             )
-            if rows and rows != _read_rows(folder):  # some are another study's, or not asked for any more
+            if rows and rows != _read_rows(folder):  # others, or fewer: nothing to wait for
                 self._write(folder, rows, len(specs), command, source)
             for row in _run_all(self.measure, missing, work, jobs):
                 rows.append(row | {"commit": source})
