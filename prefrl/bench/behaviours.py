@@ -19,7 +19,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from prefrl.bench.study import Row, Study
 from prefrl.bench.tasks import shortened
-from prefrl.config import PRESETS, RunConfig, from_mapping, load, settings_key
+from prefrl.config import PRESETS, EnvConfig, RunConfig, from_mapping, load, settings_key
 from prefrl.environments import make_single
 from prefrl.evaluate import EVAL_SEED, play_episode, train_rl
 from prefrl.metrics import read_metrics
@@ -68,11 +68,10 @@ def measure(spec: Row, work: Path) -> Row:
     started = time.monotonic()
     agent, learned = _trained(spec, config, work)
     seconds = time.monotonic() - started
-    watched_in = WATCHED_IN.get(spec["task"], config.env.id)
-    config = replace(config, env=replace(config.env, id=watched_in))
-    episodes = _watched(agent, config, READ[spec["task"]])
+    env = _watched_in(spec["task"], config.env)
+    episodes = _watched(agent, env, config.eval_episodes, READ[spec["task"]])
     if spec["film"]:
-        _film(agent, config, work.parent / f"{spec['arm'].replace(' ', '_')}.gif")
+        _film(agent, env, work.parent / f"{spec['task']}-{spec['arm']}.gif".replace(" ", "-"))
     means = {key: float(np.mean([e[key] for e in episodes])) for key in episodes[0]}
     return spec | {"steps": config.steps, "seconds": seconds, **learned, **means}
 
@@ -117,27 +116,35 @@ class _Curve(BaseCallback):
         return True
 
 
-def _watched(agent: BaseAlgorithm, config: RunConfig, read: Callable[[Any], Row]) -> list[Row]:
+def _watched_in(task: str, env: EnvConfig) -> EnvConfig:
+    """Where a task's policy is watched: for whole episodes, however short those it learned in."""
+    whole = {key: value for key, value in env.kwargs.items() if key != "max_episode_steps"}
+    return replace(env, id=WATCHED_IN.get(task, env.id), kwargs=whole)
+
+
+def _watched(
+    agent: BaseAlgorithm, config: EnvConfig, episodes: int, read: Callable[[Any], Row]
+) -> list[Row]:
     """What is read at the end of each of the policy's episodes, its true return with it."""
-    env = make_single(config.env.id, config.env.kwargs, config.env.module)
+    env = make_single(config.id, config.kwargs, config.module)
     found = []
-    for episode in range(config.eval_episodes):
+    for episode in range(episodes):
         true_return = play_episode(agent, env, EVAL_SEED + episode)
         found.append({"true_return": true_return} | read(env.unwrapped))
     env.close()
     return found
 
 
-def _film(agent: BaseAlgorithm, config: RunConfig, path: Path) -> None:
+def _film(agent: BaseAlgorithm, config: EnvConfig, path: Path) -> None:
     """The first seconds of the policy's first episode, as a small gif."""
-    env = make_single(config.env.id, config.env.kwargs, config.env.module)
+    env = make_single(config.id, config.kwargs, config.module)
     env.reset(seed=EVAL_SEED)
     drawn = render_states(env)
     assert drawn is not None  # ours all offer one
     states: list[Array] = []
     play_episode(agent, env, EVAL_SEED, on_step=lambda: states.append(drawn.read()))
     env.close()
-    with SegmentRenderer(config.env.id, config.env.kwargs, config.env.module) as renderer:
+    with SegmentRenderer(config.id, config.kwargs, config.module) as renderer:
         stride = stride_for(renderer.fps, FORMATS["gif"].fps)
         shown = states[: round(FILM_SECONDS * renderer.fps) : stride]
         frames = [shrunk(renderer.frame(state), FILM_SIDE) for state in shown]
