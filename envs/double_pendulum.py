@@ -11,6 +11,13 @@ from numpy.typing import NDArray
 
 from envs.gymnasium_v5 import V5Env
 
+CAMERA = {
+    "trackbodyid": 0,
+    "distance": 3.3,  # all of the rail and of the poles, upright or hanging, fills the picture
+    "lookat": np.zeros(3),
+    "elevation": -5.0,
+}
+
 
 class InvertedDoublePendulumEnv(V5Env, inverted_double_pendulum_v5.InvertedDoublePendulumEnv):
     """InvertedDoublePendulum-v5 whose episode goes on after the fall.
@@ -29,7 +36,7 @@ class InvertedDoublePendulumEnv(V5Env, inverted_double_pendulum_v5.InvertedDoubl
     }
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**{"default_camera_config": CAMERA} | kwargs)
         self.observation_space = spaces.Box(-np.inf, np.inf, (8,), np.float64)
 
     def step(  # type: ignore[override]

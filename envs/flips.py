@@ -81,20 +81,13 @@ class FlipCounter:
         return completed
 
 
-@dataclass
-class FlightTurns:
-    """Adds up the turns of flights, less those that the time between two flights takes back.
+def turned(angle: float) -> float:
+    """A body's angle in turns, slow near upright and fast upside down; backward is positive.
 
-    Rocking comes to nothing: what a hop turns backward, the floor turns forward again. On the
-    floor alone, turning backward adds nothing, and turning forward takes what exceeds it.
+    It grows by 1 in a full turn, and hardly at all while a body rocks about its stand: with the
+    cube of how far it leans, by 0.0014 between 0.3 radians forward and 0.3 backward.
+
+    Args:
+      angle: in radians, backward negative.
     """
-
-    _between: float = field(default=0.0, init=False)  # since the latest flight
-
-    def update(self, turn: float, flying: bool) -> float:
-        """One step on; takes its backward turn and returns how much the sum grows."""
-        if flying:
-            self._between = 0.0
-            return turn
-        before, self._between = self._between, self._between + turn
-        return min(self._between, 0.0) - min(before, 0.0)
+    return (math.sin(angle) - angle) / TURN

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from envs import hopper_backflip
 from envs.deceptive_grasp import RADIUS, TILT, DeceptiveGraspEnv, looks_held
-from envs.flips import HELD, FlipCounter
+from envs.flips import HELD, FlipCounter, turned
 from envs.half_cheetah_one_leg import COST, HalfCheetahOneLegEnv
 from envs.hopper_backflip import FALLEN, LANDED, HopperBackflipEnv, handwritten, link_angles
 from prefrl.quiet import quiet_mujoco
@@ -169,11 +170,14 @@ ON_BACK, ON_FRONT = (-0.27, FLOOR), (0.27, FLOOR)
     [
         ([*ON_FOOT, *turning(0, 1, AIR), *[(1.0, FLOOR)] * 30], -1),  # a frontflip
         ([*ON_FOOT, *turning(0, -0.5, AIR), *turning(-0.5, 0, AIR), *ON_FOOT], 0),
-        ([*ON_FOOT, *5 * [*turning(0, -0.03, AIR), *turning(-0.03, 0, FLOOR)]], 0),  # rocks
+        ([*ON_FOOT, *5 * [*turning(0, -0.03, AIR), *turning(-0.03, 0, FLOOR)]], 0.001),  # rocks
         ([*ON_FOOT, *5 * [*turning(0, -0.03, FLOOR), *turning(-0.03, 0, AIR)]], 0),
         ([*ON_FOOT, *5 * [*turning(0, -0.27, FLOOR), *turning(-0.27, 0, FLOOR)]], 0),  # sits up
-        ([ON_FRONT] * 60, -0.2),  # lies
-        ([*[ON_BACK] * 60, *turning(-0.27, -1.27, AIR), *[ON_BACK] * 60], -0.4),  # is thrown up
+        ([ON_FRONT] * 60, -0.4 * FALLEN),  # lies
+        (
+            [*[ON_BACK] * 60, *turning(-0.27, -1.27, AIR), *[ON_BACK] * 60],
+            -0.8 * FALLEN,
+        ),  # is thrown up
     ],
 )
 def test_nothing_else_pays(
@@ -199,6 +203,12 @@ def test_a_crashed_flip_is_worth_more_than_lying_and_less_than_a_landed_one(
     crash = [*ON_FOOT, *turning(0, -0.75, AIR), *[(-0.75, FLOOR)] * 30]
     worth = true_rewards(hopper, crash).sum()
     assert 0.5 < worth < (1 + LANDED) / 2
+
+
+def test_rocking_ever_further_is_paid_only_where_it_becomes_a_flip() -> None:
+    hops = [turned(-lean) - turned(lean) for lean in np.linspace(0, math.pi, 20)]
+    assert all(after >= before for before, after in itertools.pairwise(hops))
+    assert hops[2] < 0.01 < 0.99 < hops[-1] == pytest.approx(1)  # 2/19 of a half turn each way
 
 
 def test_flips_are_those_of_the_episode(hopper: HopperBackflipEnv) -> None:
