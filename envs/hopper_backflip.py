@@ -81,7 +81,8 @@ class HopperBackflipEnv(HopperEnv):
         before = self._counter.angle
         landed = self._counter.update(link_angles(self.data.qpos), foot=foot, body=body)
         turn = turned(self._counter.angle) - turned(before)
-        return turn * self._counter.flying + LANDED * landed - FALLEN * self.dt * body
+        paid = turn if self._counter.flying else min(turn, 0.0)
+        return paid + LANDED * landed - FALLEN * self.dt * body
 
     def reset_model(self) -> NDArray[np.float64]:
         obs: NDArray[np.float64] = super().reset_model()  # type: ignore[no-untyped-call]
