@@ -91,3 +91,20 @@ def turned(angle: float) -> float:
       angle: in radians, backward negative.
     """
     return (math.sin(angle) - angle) / TURN
+
+
+@dataclass
+class FlightTurns:
+    """Adds up the turns of flights, less what turning forward on the floor takes back of them.
+
+    So nothing is earned by turning back and forth, however it is done. On the floor alone there is
+    nothing to take back, and nothing to earn.
+    """
+
+    _at_stake: float = field(default=0.0, init=False)  # earned, and not landed yet
+
+    def update(self, turn: float, flying: bool, landed: bool) -> float:
+        """One step on: its backward turn, and whether a flip is landed; how much the sum grows."""
+        paid = turn if flying else max(min(turn, 0.0), -max(self._at_stake, 0.0))
+        self._at_stake = 0.0 if landed else self._at_stake + paid
+        return paid

@@ -11,7 +11,7 @@ from gymnasium.utils import EzPickle
 from numpy.typing import NDArray
 
 from envs.contacts import touching
-from envs.flips import FlipCounter, turned
+from envs.flips import FlightTurns, FlipCounter, turned
 from envs.locomotion import HopperEnv
 
 LANDED = 1.0
@@ -29,7 +29,7 @@ class HopperBackflipEnv(HopperEnv):
 
     - rolling and spinning on the floor, and bouncing off the torso or the legs, earn nothing and
       cost FALLEN;
-    - rocking earns next to nothing: turns count little while the hopper is about upright;
+    - rocking earns nothing: `FlightTurns` takes back what the floor turns forward again;
     - a flip that crashes keeps its part of the turn, or a labeler could not tell it from lying
       still; the landed one earns more than twice as much;
     - a fall costs little beside a turn, or nobody would try.
@@ -62,6 +62,7 @@ class HopperBackflipEnv(HopperEnv):
 
     def _forget(self) -> None:
         self._counter = FlipCounter(self.dt, angle=float(link_angles(self.data.qpos).mean()))
+        self._turns = FlightTurns()
 
     @property
     def flips(self) -> int:
@@ -81,7 +82,7 @@ class HopperBackflipEnv(HopperEnv):
         before = self._counter.angle
         landed = self._counter.update(link_angles(self.data.qpos), foot=foot, body=body)
         turn = turned(self._counter.angle) - turned(before)
-        paid = turn if self._counter.flying else min(turn, 0.0)
+        paid = self._turns.update(turn, self._counter.flying, bool(landed))
         return paid + LANDED * landed - FALLEN * self.dt * body
 
     def reset_model(self) -> NDArray[np.float64]:

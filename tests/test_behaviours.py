@@ -170,7 +170,7 @@ ON_BACK = (-0.27, FLOOR)
     [
         ([*ON_FOOT, *turning(0, 1, AIR), *[(1.0, FLOOR)] * 30], -1),  # a frontflip
         ([*ON_FOOT, *turning(0, -0.5, AIR), *turning(-0.5, 0, AIR), *ON_FOOT], 0),
-        ([*ON_FOOT, *5 * [*turning(0, -0.03, AIR), *turning(-0.03, 0, FLOOR)]], 0.001),  # rocks
+        ([*ON_FOOT, *5 * [*turning(0, -0.03, AIR), *turning(-0.03, 0, FLOOR)]], 0),  # rocks
         ([*ON_FOOT, *5 * [*turning(0, -0.03, FLOOR), *turning(-0.03, 0, AIR)]], 0),
         ([*ON_FOOT, *5 * [*turning(0, -0.27, FLOOR), *turning(-0.27, 0, FLOOR)]], 0),  # sits up
         ([ON_BACK] * 60, -0.4 * FALLEN),  # lies
