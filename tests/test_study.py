@@ -131,6 +131,22 @@ def test_a_damaged_result_is_not_measured_over(run: Callable[..., str], tmp_path
     assert (tmp_path / "sums" / "result.json").read_text() == '{"rows": ['
 
 
+def test_rows_of_a_study_that_measures_alike_are_taken_over(
+    run: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def more(quick: bool) -> list[Row]:
+        return [*specs(quick), {"task": "sum", "seed": 7, "quick": quick}]
+
+    run()
+    shutil.rmtree(tmp_path / "sums" / "work")
+    study = Study("more", more, measure, headline, ("task", "seed", "score"), alike=("sums",))
+    study(Console(width=120))
+    assert "more: 2 rows done, 1 to go" in capsys.readouterr().out
+    taken = json.loads((tmp_path / "more" / "result.json").read_text())["rows"]
+    assert taken[:2] == result(tmp_path)["rows"] and [r["seed"] for r in taken] == [0, 1, 7]
+    assert {path.name for path in (tmp_path / "more" / "work").glob("seen-*")} == {"seen-7"}
+
+
 def test_a_changed_preset_is_measured_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,6 +55,8 @@ READ: dict[str, Callable[[Any], Row]] = {
     "enduro_stay_even": lambda env: env.traffic.per_1000_frames(),
 }
 """What is read from a task's environment at the end of an episode."""
+STEPS = dict.fromkeys(("pong", "enduro", "enduro_stay_even"), 1_000_000)
+"""Where a study has fewer than the preset: of 4 frames each."""
 WATCHED_IN = {"enduro": "prefrl/EnduroStayEven-v0"}
 """Where a policy is watched, if not where it was trained: it sees the same there."""
 
@@ -79,6 +81,7 @@ def measure(spec: Row, work: Path) -> Row:
 def row_config(spec: Row) -> RunConfig:
     """The preset of a row's task as its arm changes it; fitted synchronously, so it repeats."""
     config = load(PRESETS / f"{spec['task']}.toml")
+    config = replace(config, steps=STEPS.get(spec["task"], config.steps))
     changes = {"reward": {"fit": "sync"}, "seed": spec["seed"]} | ARMS[spec["arm"]]
     config = from_mapping(changes, config)
     return shortened(config) if spec["quick"] else config

@@ -1,0 +1,88 @@
+"""What the studies of behaviours and environments add their rows up to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from prefrl.bench import behaviours, environments
+from prefrl.bench.study import Row
+from prefrl.bench.tasks import ENVIRONMENT_TASKS
+
+
+def rows(specs: list[Row], **values: list[float]) -> list[Row]:
+    """The specs with these values, in order."""
+    return [spec | {key: value[i] for key, value in values.items()} for i, spec in enumerate(specs)]
+
+
+def test_backflips() -> None:
+    specs = behaviours.backflip_specs(quick=False)
+    n = len(specs) // 2
+    assert [s["arm"] for s in specs] == ["labels"] * n + ["handwritten"] * n
+    found = behaviours.backflip_headline(
+        rows(specs, flips=[*[6.0] * n, *[2.0] * n], labels=[*range(890, 890 + n), *[0] * n])
+    )
+    assert found == {
+        "flips_per_20s": 6, "labels": 889 + n, "handwritten_flips_per_20s": 2,
+    }  # fmt: skip
+    assert set(behaviours.backflip_headline(specs[:0])) == set()
+
+
+def test_one_leg_is_measured_by_the_run_on_both() -> None:
+    specs = behaviours.one_leg_specs(quick=False)
+    distance = [40.0 if s["task"] == "half_cheetah_one_leg" else 50.0 for s in specs]
+    found = behaviours.one_leg_headline(
+        rows(specs, distance=distance, other_foot=[0.01] * len(specs), fallen=[0.2] * len(specs))
+    )
+    assert found == pytest.approx({"distance_share": 0.8, "other_foot": 0.01, "fallen": 0.2})
+
+
+def test_grasps_with_and_without_the_cross() -> None:
+    specs = behaviours.grasp_specs(quick=False)
+    real = [0.9 if s["arm"] == "cross" else 0.1 for s in specs]
+    found = behaviours.grasp_headline(rows(specs, real=real, looks_held=[0.8] * len(specs)))
+    assert found["real_without_cross"] == pytest.approx(0.1)
+    assert found["real_with_cross"] == pytest.approx(0.9)
+    crosses = [behaviours.row_config(s).env.kwargs.get("cross", False) for s in specs]
+    assert crosses == [s["arm"] == "cross" for s in specs] and len(specs) >= 6
+
+
+def test_atari_is_measured_against_rl_on_the_games_own_reward() -> None:
+    specs = behaviours.atari_specs(quick=False)
+    by_arm = {(s["task"], s["arm"]): s for s in specs}
+    for labels, rl in (("pong", "pong"), ("enduro_stay_even", "enduro")):
+        theirs = by_arm[(rl, "true reward")]
+        ours = by_arm[(labels, "labels")]
+        assert behaviours.row_config(ours).steps == behaviours.row_config(theirs).steps
+    values = [float(i) for i in range(len(specs))]
+    found = behaviours.atari_headline(
+        rows(specs, true_return=values, passed=values, passed_by=values, alongside=values)
+    )
+    i = list(by_arm).index(("enduro_stay_even", "labels"))
+    assert found["enduro_even_overtaken"] == 2 * i and found["enduro_even_alongside"] == i
+
+
+def test_the_iqm_over_tasks_waits_for_all_of_them() -> None:
+    specs = environments.specs(quick=False)
+    tasks = {spec["task"]: spec for spec in specs if spec["arm"] == "default"}
+    assert set(tasks) == set(ENVIRONMENT_TASKS) and len(tasks) == 8
+    scores = [float(ENVIRONMENT_TASKS.index(s["task"])) for s in specs]
+    found = environments.headline(rows(specs, score=scores))
+    assert found["mujoco_iqm"] == pytest.approx(np.mean([2, 3, 4, 5]))
+    assert found[ENVIRONMENT_TASKS[3]] == 3
+    assert "mujoco_iqm" not in environments.headline(rows(specs, score=scores)[1:])
+
+
+def test_a_quick_row_is_trained_watched_and_filmed(tmp_path: Path) -> None:
+    spec = next(s for s in behaviours.grasp_specs(quick=True) if s["arm"] == "cross")
+    work = tmp_path / "work"
+    work.mkdir()
+    row = behaviours.measure(spec, work)
+    assert row["steps"] < 20_000 and 0 < row["labels"] <= row["offered"]
+    assert 0 <= row["looks_held"] <= 1 and row["real"] in (0, 0.25, 0.5, 0.75, 1)
+    assert len(row["curve"]) >= 1
+    with Image.open(tmp_path / "deceptive_grasp-cross.gif") as film:
+        assert film.n_frames > 10 and film.size == (200, 200)
