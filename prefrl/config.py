@@ -44,6 +44,8 @@ class LabelConfig:
     """Who answers, how many answers, and which questions are worth asking."""
 
     labeler: str = "oracle"
+    tie_below: float = 0.0
+    """Smallest difference in a segment's true return that a simulated labeler sees; 0 sees all."""
     budget: int = 700
     """Labels that the schedule offers over the whole run."""
     first_share: float = 0.25
@@ -279,6 +281,7 @@ def validate(config: RunConfig) -> None:
         ("labels.budget", labels.budget, 1, math.inf),
         ("labels.first_share", labels.first_share, 0, 1),
         ("labels.half_rate_at", labels.half_rate_at, 1e-6, math.inf),
+        ("labels.tie_below", labels.tie_below, 0, math.inf),
         ("labels.ask_above", labels.ask_above, 0, 0.5),
         ("labels.oversample", labels.oversample, 1, math.inf),
         ("labels.segment_length", labels.segment_length, 1, math.inf),

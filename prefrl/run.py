@@ -10,7 +10,7 @@ from typing import Any
 
 import gymnasium as gym
 import torch
-from numpy.random import default_rng
+from numpy.random import Generator, default_rng
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.utils import set_random_seed
@@ -21,7 +21,8 @@ from prefrl.agents import AgentSpec, agent_spec
 from prefrl.config import EnvConfig, LabelConfig, RunConfig, choose, first_batch
 from prefrl.environments import import_module, make_env, max_episode_steps
 from prefrl.keeper import Keeper
-from prefrl.labelers import LABELERS
+from prefrl.labelers import LABELERS, Labeler
+from prefrl.labelers.perceptive import Perceptive
 from prefrl.loop import LoopSettings, PreferenceLoop, Progress
 from prefrl.plugins import load_plugins
 from prefrl.process import set_up_process
@@ -72,7 +73,7 @@ def train(
                 agent=agent,
                 reward=reward,
                 fitter=fitter,
-                labeler=LABELERS[config.labels.labeler](default_rng([config.seed, 2, step])),
+                labeler=build_labeler(config.labels, default_rng([config.seed, 2, step])),
                 store=store,
                 settings=loop_settings(config.labels, config.steps),
                 rng=default_rng([config.seed, 3, step]),
@@ -186,6 +187,12 @@ def _rebuild_reward(
     """The same in another process, which has not loaded a user's own nets yet."""
     check_names(config)
     return build_reward(config, observation, action)
+
+
+def build_labeler(labels: LabelConfig, rng: Generator) -> Labeler:
+    labeler = LABELERS[labels.labeler](rng)
+    sees_all = labels.tie_below == 0 or not labeler.immediate  # people see what they see
+    return labeler if sees_all else Perceptive(labeler, labels.tie_below)
 
 
 def build_agent(config: RunConfig, env: Recorder, reward: RewardEnsemble) -> BaseAlgorithm:

@@ -10,8 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prefrl.config import LabelConfig
 from prefrl.labelers import LABELERS
 from prefrl.labelers.oracle import TEACHERS, SimulatedTeacher, TeacherSettings, simulated_teacher
+from prefrl.labelers.perceptive import Perceptive
+from prefrl.run import build_labeler
 from prefrl.types import MachineError, Preference, PrefrlError, Query, Segment
 
 LEFT, RIGHT, TIE, INCOMPARABLE = Preference
@@ -246,6 +249,36 @@ def test_every_labeler_keeps_to_the_contract(name: str) -> None:
             assert 0.4 < likes_what_is_good < 0.6, "it tells nothing"
         else:
             assert likes_what_is_good > 0.6
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "expected"),
+    [
+        ([1.0, 0.0], [0.5, 0.4], TIE),  # 1.0 against 0.9
+        ([1.0, 0.0], [0.5, 0.25], LEFT),  # 0.25 is what it just sees
+        ([-3.0, 0.0], [0.0, 0.0], RIGHT),
+        ([2.0, 2.0], [2.0, 2.0], TIE),
+    ],
+)
+def test_small_differences_are_not_seen(
+    left: list[float], right: list[float], expected: Preference
+) -> None:
+    assert Perceptive(teacher(), tie_below=0.25).label(query(left, right)) is expected
+
+
+def test_what_is_not_comparable_stays_so() -> None:
+    skipper = Perceptive(custom(TeacherSettings(skip=0.5)), tie_below=100.0)
+    assert skipper.immediate and skipper.name == "custom"
+    skipper.observe_episode(20.0, 20)
+    assert skipper.label(query([0.1], [0.0])) is INCOMPARABLE
+    assert skipper.label(query([2.0], [0.0])) is TIE
+
+
+def test_a_run_has_a_labeler_with_its_preset_eyes() -> None:
+    rng = np.random.default_rng(0)
+    assert isinstance(build_labeler(LabelConfig(), rng), SimulatedTeacher)
+    assert isinstance(build_labeler(LabelConfig(tie_below=0.1), rng), Perceptive)
+    assert not build_labeler(LabelConfig("human", tie_below=0.1), rng).immediate
 
 
 def test_nobody_can_make_a_person_answer() -> None:
