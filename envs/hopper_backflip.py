@@ -14,7 +14,7 @@ from envs.contacts import touching
 from envs.flips import FlightTurns, FlipCounter, turned
 from envs.locomotion import HopperEnv
 
-LANDED = 1.0
+LANDED = 2.0
 """Paid for a landed flip, on top of the turn itself."""
 FALLEN = 0.1
 """Cost of a second in which anything but the foot touches the floor."""
@@ -31,7 +31,7 @@ class HopperBackflipEnv(HopperEnv):
       cost FALLEN;
     - rocking earns nothing: `FlightTurns` takes back what the floor turns forward again;
     - a flip that crashes keeps its part of the turn, or a labeler could not tell it from lying
-      still; the landed one earns more than twice as much;
+      still; the landed one earns more than three times as much;
     - a fall costs little beside a turn, or nobody would try.
 
     The observation is the hopper's height, sine and cosine of its torso's angle (as an angle it
@@ -48,7 +48,7 @@ class HopperBackflipEnv(HopperEnv):
     metadata = HopperEnv.metadata | {
         "instruction": "Choose the clip in which the hopper comes closer to a backflip: a full "
         "backward turn in the air, landed on its foot.",
-        "true_reward": "backward turns in the air, 1 for each landed, less time on the floor",
+        "true_reward": "backward turns in the air, 2 for each landed, less time on the floor",
     }
 
     def __init__(self, reward: str = "landed", **kwargs: Any) -> None:

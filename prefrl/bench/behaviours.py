@@ -164,7 +164,7 @@ def backflip_specs(quick: bool) -> Sequence[Row]:
     return [
         row_spec("hopper_backflip", arm, seed, quick, film=True)
         for arm in ("labels", "handwritten")
-        for seed in _seeds(3, quick)
+        for seed in _seeds(2, quick)
     ]
 
 
