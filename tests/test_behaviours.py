@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from envs import hopper_backflip
 from envs.deceptive_grasp import RADIUS, TILT, DeceptiveGraspEnv, looks_held
-from envs.flips import HELD, FlipCounter, turned
+from envs.flips import HELD, FlipCounter
 from envs.half_cheetah_one_leg import COST, HalfCheetahOneLegEnv
 from envs.hopper_backflip import FALLEN, LANDED, HopperBackflipEnv, handwritten, link_angles
 from prefrl.quiet import quiet_mujoco
@@ -203,12 +202,6 @@ def test_a_crashed_flip_is_worth_more_than_lying_and_less_than_a_landed_one(
     crash = [*ON_FOOT, *turning(0, -0.75, AIR), *[(-0.75, FLOOR)] * 30]
     worth = true_rewards(hopper, crash).sum()
     assert 0.5 < worth < (1 + LANDED) / 2
-
-
-def test_rocking_ever_further_is_paid_only_where_it_becomes_a_flip() -> None:
-    hops = [turned(-lean) - turned(lean) for lean in np.linspace(0, math.pi, 20)]
-    assert all(after >= before for before, after in itertools.pairwise(hops))
-    assert hops[2] < 0.01 < 0.99 < hops[-1] == pytest.approx(1)  # 2/19 of a half turn each way
 
 
 def test_flips_are_those_of_the_episode(hopper: HopperBackflipEnv) -> None:
