@@ -81,6 +81,18 @@ class FlipCounter:
         return completed
 
 
+def turned(angle: float) -> float:
+    """A body's angle in turns, slow near upright and fast upside down; backward is positive.
+
+    It grows by 1 in a full turn, and hardly at all while a body rocks about its stand: with the
+    cube of how far it leans, by 0.0014 between 0.3 radians forward and 0.3 backward.
+
+    Args:
+      angle: in radians, backward negative.
+    """
+    return (math.sin(angle) - angle) / TURN
+
+
 @dataclass
 class FlightTurns:
     """Adds up the turns of flights, less what turning forward on the floor takes back of them.

@@ -11,12 +11,12 @@ from gymnasium.utils import EzPickle
 from numpy.typing import NDArray
 
 from envs.contacts import touching
-from envs.flips import TURN, FlightTurns, FlipCounter
+from envs.flips import FlightTurns, FlipCounter, turned
 from envs.locomotion import HopperEnv
 
 LANDED = 2.0
 """Paid for a landed flip, on top of the turn itself."""
-FALLEN = 0.05
+FALLEN = 0.04
 """Cost of a second in which anything but the foot touches the floor."""
 
 
@@ -24,7 +24,7 @@ class HopperBackflipEnv(HopperEnv):
     """Hopper-v5 that is to turn backward in the air and land on its foot, again and again.
 
     The true reward, for a simulated labeler and for evaluation: the share of a backward turn that
-    a step of a flight made, with LANDED for each flip that it completed (`FlipCounter`
+    a step of a flight made (`turned`), with LANDED for each flip that it completed (`FlipCounter`
     says when), less FALLEN for the time that anything but the foot was on the floor. So
 
     - rolling and spinning on the floor, and bouncing off the torso or the legs, earn nothing and
@@ -81,7 +81,7 @@ class HopperBackflipEnv(HopperEnv):
     def _judge(self, foot: bool, body: bool) -> float:
         before = self._counter.angle
         landed = self._counter.update(link_angles(self.data.qpos), foot=foot, body=body)
-        turn = (before - self._counter.angle) / TURN
+        turn = turned(self._counter.angle) - turned(before)
         paid = self._turns.update(turn, self._counter.flying, bool(landed))
         return paid + LANDED * landed - FALLEN * self.dt * body
 

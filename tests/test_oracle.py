@@ -263,13 +263,27 @@ def test_every_labeler_keeps_to_the_contract(name: str) -> None:
 def test_small_differences_are_not_seen(
     left: list[float], right: list[float], expected: Preference
 ) -> None:
-    assert Perceptive(teacher(), tie_below=0.25).label(query(left, right)) is expected
+    eyes = Perceptive(teacher(), tie_below=0.25)
+    for _ in range(20):  # what there is to see
+        assert eyes.label(query([9.0], [0.0])) is LEFT
+    assert eyes.label(query(left, right)) is expected
+
+
+def test_where_next_to_nothing_happens_a_fifth_is_told_apart() -> None:
+    eyes = Perceptive(teacher(), tie_below=0.25)
+    rng = np.random.default_rng(0)
+    told = [eyes.label(query([d], [0.0])) is not TIE for d in rng.uniform(0, 0.1, 1000)]
+    assert 0.15 < np.mean(told[100:]) < 0.25
+    for _ in range(200):
+        eyes.label(query([9.0], [0.0]))
+    assert eyes.label(query([0.1], [0.0])) is TIE, "now there is more to see"
 
 
 def test_what_is_not_comparable_stays_so() -> None:
-    skipper = Perceptive(custom(TeacherSettings(skip=0.5)), tie_below=100.0)
+    skipper = Perceptive(custom(TeacherSettings(skip=0.5)), tie_below=5.0)
     assert skipper.immediate and skipper.name == "custom"
     skipper.observe_episode(20.0, 20)
+    assert skipper.label(query([9.0], [0.0])) is LEFT
     assert skipper.label(query([0.1], [0.0])) is INCOMPARABLE
     assert skipper.label(query([2.0], [0.0])) is TIE
 
