@@ -60,7 +60,7 @@ STEPS = dict.fromkeys(("pong", "enduro", "enduro_stay_even"), 1_000_000)
 WATCHED_IN = {"enduro": "prefrl/EnduroStayEven-v0"}
 """Where a policy is watched, if not where it was trained: it sees the same there."""
 
-FILM_SECONDS, FILM_SIDE = 10.0, 200
+FILM_SECONDS, FILM_SIDE = 6.0, 200
 CURVE_POINTS = 100
 
 

@@ -33,6 +33,10 @@ LINES: dict[str, dict[str, tuple[str, str]]] = {
         "gate_labels_share": ("HalfCheetah, share of the offered labels that the gate asks", ".0%"),
         "gate_score_loss": ("HalfCheetah, score that the gate costs", ".2f"),
     },
+    "backflip": {
+        "flips_per_20s": ("Backflips landed in 20 s, from at most 900 labels", ".1f"),
+        "handwritten_flips_per_20s": ("Backflips landed in 20 s, hand-written reward", ".1f"),
+    },
     "overhead": {
         "async_ratio": ("Steps per second against plain SB3 PPO, fit in its own process", ".2f"),
         "sync_ratio": ("Steps per second against plain SB3 PPO, fit between rollouts", ".2f"),
