@@ -194,15 +194,31 @@ def test_table() -> None:
                 )
             ],
         },
+        "environments": {
+            "headline": {"mujoco_iqm": 0.93, "ant": 0.88},
+            "command": "prefrl bench environments",
+            "rows": [
+                {"task": task, "arm": arm, "score": score}
+                for task, arm, score in (
+                    *(("ant", "default", s) for s in (0.86, 0.9)),
+                    ("ant", "constant-1", 0.04),
+                    ("reacher", "default", 7.0),
+                    ("reacher", "constant-1", 8.0),
+                )
+            ],
+        },
         "overhead": {"headline": {"sync_ratio": float("nan")}, "command": "again"},
         "references": {"headline": {"pendulum_rl": -150.0}, "command": "no line names it"},
     }
     lines = tables.table(results).splitlines()
-    assert lines[-2:] == [
+    iqm = tables.LINES["environments"]["mujoco_iqm"][0]
+    assert lines[-4:] == [
         "| CartPole without early end | 0.99 | 3: 0.91 to 1.05 | 0.20 | `prefrl bench loop` |",
+        f"| {iqm} | 0.93 |  |  | `prefrl bench environments` |",
+        "| Ant | 0.88 | 2: 0.86 to 0.90 | 0.04 | `prefrl bench environments` |",
         "| " + tables.LINES["overhead"]["sync_ratio"][0] + " | unknown |  |  | `again` |",
     ]
-    assert len(lines) == 6
+    assert len(lines) == 8
     assert tables.table({}) == tables.EMPTY
 
 
@@ -216,7 +232,7 @@ def test_table_replaces_what_was_there() -> None:
 
 
 def test_studies_make_the_numbers_that_the_table_names() -> None:
-    from prefrl.bench import loop
+    from prefrl.bench import behaviours, environments, loop
     from prefrl.bench.overhead import TASKS, headline
     from prefrl.bench.tasks import ARMS
     from prefrl.evaluate import LEAKS
@@ -229,3 +245,7 @@ def test_studies_make_the_numbers_that_the_table_names() -> None:
     assert set(loop.headline(rows)) >= set(tables.LINES["loop"])
     assert "halfcheetah_700_iqm" not in loop.headline(rows[1:]), "an arm half done has no number"
     assert set(headline(pairs)) >= set(tables.LINES["overhead"])
+    suite = [spec | numbers for spec in environments.specs(quick=False)]
+    assert set(environments.headline(suite)) == set(tables.LINES["environments"])
+    flips = [s | {"flips": 1, "labels": 1} for s in behaviours.backflip_specs(quick=False)]
+    assert set(behaviours.backflip_headline(flips)) >= set(tables.LINES["backflip"])

@@ -33,6 +33,17 @@ LINES: dict[str, dict[str, tuple[str, str]]] = {
         "gate_labels_share": ("HalfCheetah, share of the offered labels that the gate asks", ".0%"),
         "gate_score_loss": ("HalfCheetah, score that the gate costs", ".2f"),
     },
+    "environments": {
+        "mujoco_iqm": ("The eight MuJoCo tasks below, mean scores: interquartile mean", ".2f"),
+        "reacher": ("Reacher", ".2f"),
+        "half_cheetah_paper": ("HalfCheetah without cost of torques", ".2f"),
+        "hopper": ("Hopper", ".2f"),
+        "walker2d": ("Walker2d", ".2f"),
+        "swimmer": ("Swimmer", ".2f"),
+        "ant": ("Ant", ".2f"),
+        "inverted_double_pendulum": ("InvertedDoublePendulum", ".2f"),
+        "pendulum": ("Pendulum", ".2f"),
+    },
     "backflip": {
         "flips_per_20s": ("Backflips landed in 20 s, from at most 900 labels", ".1f"),
         "handwritten_flips_per_20s": ("Backflips landed in 20 s, hand-written reward", ".1f"),
@@ -74,7 +85,8 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
             if name in result.get("headline", {}):
                 number = _number(result["headline"][name], shape)
                 measured: list[Row] = result.get("rows", [])
-                beside = [f(measured, name, shape) for f in (_spread, _audit)]
+                mine = [row for row in measured if _names(study, row) == name]
+                beside = _spread(mine, shape), _audit(measured, mine, shape)
                 rows.append(f"| {' | '.join([text, number, *beside])} | `{result['command']}` |")
     if not rows:
         return EMPTY
@@ -96,25 +108,26 @@ def with_table(readme: str, block: str) -> str:
     return f"{before}{START}\n{block}\n{END}{after}"
 
 
-def _spread(rows: Sequence[Row], name: str, shape: str) -> str:
-    """How many seeds the loop study's number is of, and the lowest and the highest."""
-    scores = [row["score"] for row in rows if _names(row) == name and row["score"] is not None]
+def _spread(rows: Sequence[Row], shape: str) -> str:
+    """How many seeds a score is of, and the lowest and the highest."""
+    scores = [row["score"] for row in rows if row.get("score") is not None]
     if not scores:
         return ""
     return f"{len(scores)}: {_number(min(scores), shape)} to {_number(max(scores), shape)}"
 
 
-def _audit(rows: Sequence[Row], name: str, shape: str) -> str:
-    """The highest score of the same task on a reward that knows nothing, over seeds."""
-    task = next((row["task"] for row in rows if _names(row) == name), None)
-    same = [row for row in rows if task and row["task"] == task]
+def _audit(measured: Sequence[Row], rows: Sequence[Row], shape: str) -> str:
+    """The highest score of the rows' task on a reward that knows nothing, over seeds."""
+    same = [row for row in measured if row.get("task") in {row["task"] for row in rows}]
     by_leak = [[row["score"] for row in same if row["arm"] == leak] for leak in LEAKS]
     found = [iqm(scores) for scores in by_leak if scores]
     return _number(max(found), shape) if found else ""
 
 
-def _names(row: Row) -> str | None:
-    """The headline's name for a row of the loop study."""
+def _names(study: str, row: Row) -> str | None:
+    """The headline's name for what a row is a score of."""
+    if study == "environments":
+        return row["task"] if row["arm"] == "default" else None
     return NAMES.get((row.get("task", ""), row.get("arm", "")))
 
 
