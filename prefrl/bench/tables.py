@@ -109,8 +109,9 @@ def with_table(readme: str, block: str) -> str:
 
 
 def _spread(rows: Sequence[Row], shape: str) -> str:
-    """How many seeds a score is of, and the lowest and the highest."""
-    scores = [row["score"] for row in rows if row.get("score") is not None]
+    """How many seeds a number is of, and the lowest and the highest."""
+    numbers = [row.get("score", row.get("flips")) for row in rows]
+    scores = [number for number in numbers if number is not None]
     if not scores:
         return ""
     return f"{len(scores)}: {_number(min(scores), shape)} to {_number(max(scores), shape)}"
@@ -125,9 +126,11 @@ def _audit(measured: Sequence[Row], rows: Sequence[Row], shape: str) -> str:
 
 
 def _names(study: str, row: Row) -> str | None:
-    """The headline's name for what a row is a score of."""
+    """The headline's name for what a row is a number of."""
     if study == "environments":
         return row["task"] if row["arm"] == "default" else None
+    if study == "backflip":
+        return f"{'handwritten_' * (row['arm'] == 'handwritten')}flips_per_20s"
     return NAMES.get((row.get("task", ""), row.get("arm", "")))
 
 
