@@ -79,16 +79,14 @@ def play_episode(
     agent: BaseAlgorithm,
     env: gym.Env[Any, Any],
     seed: int,
-    deterministic: bool = True,
     on_step: Callable[[], None] = lambda: None,
 ) -> float:
-    """One episode in a single environment, which is left as its last step left it.
+    """An episode of the policy's mean actions in one environment, left as its last step left it.
 
     What an environment counts for itself can then be read from it; copies that run side by side
     have begun anew by then.
 
     Args:
-      deterministic: take the policy's mean actions instead of samples.
       on_step: called after each step.
     Returns:
       The true return.
@@ -98,7 +96,7 @@ def play_episode(
     obs, _ = env.reset(seed=seed)
     while not over:
         seen = obs if stats is None else stats.normalize_obs(obs)
-        action, _ = agent.predict(seen, deterministic=deterministic)
+        action, _ = agent.predict(seen, deterministic=True)
         obs, reward, terminated, truncated, _ = env.step(action)
         true_return += float(reward)
         over = terminated or truncated

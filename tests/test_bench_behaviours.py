@@ -10,12 +10,17 @@ from PIL import Image
 
 from prefrl.bench import behaviours, environments
 from prefrl.bench.study import Row
-from prefrl.bench.tasks import ENVIRONMENT_TASKS
+from prefrl.bench.tasks import ENVIRONMENT_TASKS, task_config
+from prefrl.config import RunConfig
 
 
 def rows(specs: list[Row], **values: list[float]) -> list[Row]:
     """The specs with these values, in order."""
     return [spec | {key: value[i] for key, value in values.items()} for i, spec in enumerate(specs)]
+
+
+def config_of(spec: Row) -> RunConfig:
+    return task_config(spec["task"], spec["arm"], spec["seed"], spec["quick"])
 
 
 def test_backflips() -> None:
@@ -46,7 +51,7 @@ def test_grasps_with_and_without_the_cross() -> None:
     found = behaviours.grasp_headline(rows(specs, real=real, looks_held=[0.8] * len(specs)))
     assert found["real_without_cross"] == pytest.approx(0.1)
     assert found["real_with_cross"] == pytest.approx(0.9)
-    crosses = [behaviours.row_config(s).env.kwargs.get("cross", False) for s in specs]
+    crosses = [config_of(s).env.kwargs.get("cross", False) for s in specs]
     assert crosses == [s["arm"] == "cross" for s in specs] and len(specs) >= 6
 
 
@@ -56,7 +61,7 @@ def test_atari_is_measured_against_rl_on_the_games_own_reward() -> None:
     for labels, rl in (("pong", "pong"), ("enduro_stay_even", "enduro")):
         theirs = by_arm[(rl, "true reward")]
         ours = by_arm[(labels, "labels")]
-        assert behaviours.row_config(ours).steps == behaviours.row_config(theirs).steps
+        assert config_of(ours).steps == config_of(theirs).steps
     values = [float(i) for i in range(len(specs))]
     found = behaviours.atari_headline(
         rows(specs, true_return=values, passed=values, passed_by=values, alongside=values)

@@ -6,7 +6,6 @@ behaviour is about: landed flips, metres, real grasps, cars overtaken.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -18,26 +17,15 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
 from prefrl.bench.study import Row, Study
-from prefrl.bench.tasks import shortened
-from prefrl.config import PRESETS, EnvConfig, RunConfig, from_mapping, load, settings_key
+from prefrl.bench.tasks import row_spec, rows_of, task_config, train_anew
+from prefrl.config import EnvConfig, RunConfig
 from prefrl.environments import make_single
 from prefrl.evaluate import EVAL_SEED, play_episode, train_rl
-from prefrl.metrics import read_metrics
 from prefrl.render import SegmentRenderer
 from prefrl.render.film import FORMATS, shrunk, stride_for, write_gif
 from prefrl.render_states import render_states
-from prefrl.run import train
-from prefrl.rundir import RunDir
 from prefrl.types import Array, PrefrlError
 
-ARMS: dict[str, dict[str, Any]] = {
-    "labels": {},
-    "handwritten": {"env": {"kwargs": {"reward": "handwritten"}}},
-    "no cross": {},
-    "cross": {"env": {"kwargs": {"cross": True}}},
-    "true reward": {},
-}
-"""What each arm changes in a task's preset."""
 WRITTEN = ("handwritten", "true reward")
 """Arms that are RL on the environment's own reward, without labels."""
 
@@ -55,8 +43,6 @@ READ: dict[str, Callable[[Any], Row]] = {
     "enduro_stay_even": lambda env: env.traffic.per_1000_frames(),
 }
 """What is read from a task's environment at the end of an episode."""
-STEPS = dict.fromkeys(("pong", "enduro", "enduro_stay_even"), 1_000_000)
-"""Where a study has fewer than the preset: of 4 frames each."""
 WATCHED_IN = {"enduro": "prefrl/EnduroStayEven-v0"}
 """Where a policy is watched, if not where it was trained: it sees the same there."""
 
@@ -66,7 +52,7 @@ CURVE_POINTS = 100
 
 def measure(spec: Row, work: Path) -> Row:
     """One policy: trained, then watched for its episodes, and filmed."""
-    config = row_config(spec)
+    config = task_config(spec["task"], spec["arm"], spec["seed"], spec["quick"])
     started = time.monotonic()
     agent, learned = _trained(spec, config, work)
     seconds = time.monotonic() - started
@@ -81,26 +67,13 @@ def measure(spec: Row, work: Path) -> Row:
     return spec | {"steps": config.steps, "seconds": seconds, "film": film, **learned, **means}
 
 
-def row_config(spec: Row) -> RunConfig:
-    """The preset of a row's task as its arm changes it; fitted synchronously, so it repeats."""
-    config = load(PRESETS / f"{spec['task']}.toml")
-    config = replace(config, steps=STEPS.get(spec["task"], config.steps))
-    changes = {"reward": {"fit": "sync"}, "seed": spec["seed"]} | ARMS[spec["arm"]]
-    config = from_mapping(changes, config)
-    return shortened(config) if spec["quick"] else config
-
-
 def _trained(spec: Row, config: RunConfig, work: Path) -> tuple[BaseAlgorithm, Row]:
     """An agent, its curve, and the labels that it took: none where a reward was written."""
     if spec["arm"] in WRITTEN:
         watcher = _Curve(config.steps // CURVE_POINTS)
         return train_rl(config, watcher), {"curve": watcher.points}
     folder = work / f"{spec['task']}-{spec['arm']}-{spec['seed']}"
-    shutil.rmtree(folder, ignore_errors=True)
-    run = RunDir.create(folder, config)
-    agent, _ = train(config, run)
-    passes = read_metrics(run.metrics_path)
-    run.unlock()
+    agent, _, passes = train_anew(config, folder)
     found = [(p["step"], p["true_return"]) for p in passes if p.get("true_return") is not None]
     curve = found[:: max(1, len(found) // CURVE_POINTS)]
     return agent, {"curve": curve} | {key: passes[-1][key] for key in ("labels", "offered")}
@@ -157,12 +130,6 @@ def _film(agent: BaseAlgorithm, config: EnvConfig, path: Path) -> None:
         write_gif(path, frames, renderer.fps / stride)
 
 
-def row_spec(task: str, arm: str, seed: int, quick: bool) -> Row:
-    """What identifies a row, its settings included: rows of a changed preset are others."""
-    spec = {"task": task, "arm": arm, "seed": seed, "quick": quick}
-    return spec | {"settings": settings_key(row_config(spec))}
-
-
 def backflip_specs(quick: bool) -> Sequence[Row]:
     return [
         row_spec("hopper_backflip", arm, seed, quick)
@@ -174,10 +141,10 @@ def backflip_specs(quick: bool) -> Sequence[Row]:
 def backflip_headline(rows: Sequence[Row]) -> Mapping[str, float]:
     """Means over seeds: landed flips in an episode of 20 s, and the most labels that it took."""
     found: dict[str, float] = {}
-    if learned := _of(rows, "hopper_backflip", "labels"):
+    if learned := rows_of(rows, "hopper_backflip", "labels"):
         found["flips_per_20s"] = _mean(learned, "flips")
         found["labels"] = float(max(r["labels"] for r in learned))
-    if written := _of(rows, "hopper_backflip", "handwritten"):
+    if written := rows_of(rows, "hopper_backflip", "handwritten"):
         found["handwritten_flips_per_20s"] = _mean(written, "flips")
     return found
 
@@ -192,7 +159,7 @@ def one_leg_specs(quick: bool) -> Sequence[Row]:
 
 def one_leg_headline(rows: Sequence[Row]) -> Mapping[str, float]:
     """How far it goes on one leg, as a share of how far on two, and how it does so."""
-    one, both = (_of(rows, f"half_cheetah_{name}", "labels") for name in ("one_leg", "paper"))
+    one, both = (rows_of(rows, f"half_cheetah_{name}", "labels") for name in ("one_leg", "paper"))
     found: dict[str, float] = {}
     if one:
         found |= {"other_foot": _mean(one, "other_foot"), "fallen": _mean(one, "fallen")}
@@ -213,7 +180,7 @@ def grasp_headline(rows: Sequence[Row]) -> Mapping[str, float]:
     """Shares of episodes that end in a real grasp, and what the picture looks like by then."""
     found: dict[str, float] = {}
     for arm in ("no cross", "cross"):
-        if mine := _of(rows, "deceptive_grasp", arm):
+        if mine := rows_of(rows, "deceptive_grasp", arm):
             name = "with_cross" if arm == "cross" else "without_cross"
             found[f"real_{name}"] = _mean(mine, "real")
             found[f"looks_held_{name}"] = _mean(mine, "looks_held")
@@ -232,11 +199,11 @@ def atari_headline(rows: Sequence[Row]) -> Mapping[str, float]:
     """Points in Pong; cars overtaken and overtaking, and closeness to a car, per 1,000 frames."""
     found: dict[str, float] = {}
     for arm, name in (("labels", "pong_labels"), ("true reward", "pong_rl")):
-        if mine := _of(rows, "pong", arm):
+        if mine := rows_of(rows, "pong", arm):
             found[name] = _mean(mine, "true_return")
     stays_even = ("enduro_stay_even", "labels"), ("enduro", "true reward")
     for (task, arm), name in zip(stays_even, ("enduro_even", "enduro_rl"), strict=True):
-        if mine := _of(rows, task, arm):
+        if mine := rows_of(rows, task, arm):
             found[f"{name}_overtaken"] = _mean(mine, "passed") + _mean(mine, "passed_by")
             found[f"{name}_alongside"] = _mean(mine, "alongside")
     return found
@@ -244,10 +211,6 @@ def atari_headline(rows: Sequence[Row]) -> Mapping[str, float]:
 
 def _seeds(n: int, quick: bool) -> range:
     return range(1 if quick else n)
-
-
-def _of(rows: Sequence[Row], task: str, arm: str) -> list[Row]:
-    return [r for r in rows if (r["task"], r["arm"]) == (task, arm)]
 
 
 def _mean(rows: Sequence[Row], key: str) -> float:

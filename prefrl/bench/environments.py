@@ -9,7 +9,7 @@ import numpy as np
 from prefrl.bench.loop import COLUMNS, measure, scores_of
 from prefrl.bench.references import require_references
 from prefrl.bench.study import Row, Study
-from prefrl.bench.tasks import ENVIRONMENT_TASKS, iqm, row_spec, seeds
+from prefrl.bench.tasks import ENVIRONMENT_TASKS, iqm, row_spec, rows_of, seeds
 from prefrl.evaluate import LEAKS
 
 
@@ -18,7 +18,7 @@ def headline(rows: Sequence[Row]) -> Mapping[str, float]:
     found: dict[str, float] = {}
     quick = any(row["quick"] for row in rows)
     for task in ENVIRONMENT_TASKS:
-        scores = scores_of([r for r in rows if (r["task"], r["arm"]) == (task, "default")])
+        scores = scores_of(rows_of(rows, task, "default"))
         if len(scores) >= len(seeds(task, "default", quick)):
             found[task] = float(np.mean(scores))
     if len(found) < len(ENVIRONMENT_TASKS):

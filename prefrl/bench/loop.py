@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,12 +12,9 @@ from numpy.random import default_rng
 
 from prefrl.bench.references import reference_of, require_references
 from prefrl.bench.study import Row, Study
-from prefrl.bench.tasks import iqm, row_spec, seeds, task_config
+from prefrl.bench.tasks import iqm, row_spec, rows_of, seeds, task_config, train_anew
 from prefrl.config import RunConfig
 from prefrl.evaluate import EVAL_SEED, LEAKS, predictor_quality, train_on_leak, true_returns
-from prefrl.metrics import read_metrics
-from prefrl.run import train
-from prefrl.rundir import RunDir
 from prefrl.types import Array
 
 NAMES: dict[tuple[str, str], str] = {
@@ -76,16 +72,12 @@ def measure(spec: Row, work: Path) -> Row:
 
 
 def _learn(config: RunConfig, folder: Path) -> tuple[Array, Row]:
-    shutil.rmtree(folder, ignore_errors=True)
-    run = RunDir.create(folder, config)
-    agent, reward = train(config, run)
+    agent, reward, passes = train_anew(config, folder)
     returns = true_returns(agent, config, config.eval_episodes)
     quality = predictor_quality(agent, reward, config, default_rng(EVAL_SEED))
-    last = read_metrics(run.metrics_path)[-1]
-    run.unlock()
     return returns, {
-        "labels": last["labels"],
-        "offered": last["offered"],
+        "labels": passes[-1]["labels"],
+        "offered": passes[-1]["offered"],
         "accuracy": quality["accuracy"],
         "ece": quality["ece"],
         "correlation": quality["correlation"],
@@ -99,7 +91,7 @@ def headline(rows: Sequence[Row]) -> Mapping[str, float]:
     found: dict[str, float] = {}
     quick = any(row["quick"] for row in rows)
     for (task, arm), name in NAMES.items():
-        scores = scores_of(_of(rows, task, arm))
+        scores = scores_of(rows_of(rows, task, arm))
         if len(scores) >= len(seeds(task, arm, quick)):  # an arm half done has no number yet
             found[name] = iqm(scores)
     for leak, name in zip(
@@ -112,7 +104,7 @@ def headline(rows: Sequence[Row]) -> Mapping[str, float]:
 
 def _gate_headline(rows: Sequence[Row], found: Mapping[str, float]) -> dict[str, float]:
     """What the gate spared, what it cost, and whether it asked about the right pairs."""
-    gated = _of(rows, "half_cheetah", "default")
+    gated = rows_of(rows, "half_cheetah", "default")
     if not {"halfcheetah_700_ungated_iqm", "halfcheetah_700_iqm"} <= found.keys():
         return {}
     worth = {
@@ -128,10 +120,6 @@ def _gate_headline(rows: Sequence[Row], found: Mapping[str, float]) -> dict[str,
 
 def scores_of(rows: Sequence[Row]) -> list[float]:
     return [math.nan if r["score"] is None else r["score"] for r in rows]
-
-
-def _of(rows: Sequence[Row], task: str, arm: str) -> list[Row]:
-    return [r for r in rows if r["task"] == task and r["arm"] == arm]
 
 
 def specs(quick: bool) -> Sequence[Row]:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from stable_baselines3.common.base_class import BaseAlgorithm
 
 from prefrl.bench.study import Row
 from prefrl.config import PRESETS, RunConfig, from_mapping, load, settings_key
+from prefrl.metrics import read_metrics
+from prefrl.reward.ensemble import RewardEnsemble
+from prefrl.run import train
+from prefrl.rundir import RunDir
 
 LOOP_TASKS = (
     *("half_cheetah", "hopper", "pendulum", "cart_pole"),
@@ -27,8 +34,15 @@ ARMS: dict[str, dict[str, Any]] = {
     "no gate": {"labels": {"ask_above": 0.0}},
     "shuffled": {"labels": {"labeler": "shuffled"}},
     "asynchronous": {"reward": {"fit": "async"}},
+    "labels": {},
+    "true reward": {},
+    "handwritten": {"env": {"kwargs": {"reward": "handwritten"}}},
+    "no cross": {},
+    "cross": {"env": {"kwargs": {"cross": True}}},
 }
 """What each arm changes in a task's preset."""
+STEPS = dict.fromkeys(("pong", "enduro", "enduro_stay_even"), 1_000_000)
+"""Where a study has fewer than the preset: of 4 frames each."""
 
 SEEDS = (0, 1, 2)
 OTHER_SEEDS = {
@@ -43,7 +57,8 @@ FEWER_SEEDS = (0, 1)
 
 def task_config(task: str, arm: str, seed: int, quick: bool) -> RunConfig:
     """A task's preset as an arm changes it; fitted synchronously, so that it repeats."""
-    config = replace(load(PRESETS / f"{task}.toml"), seed=seed)
+    config = load(PRESETS / f"{task}.toml")
+    config = replace(config, seed=seed, steps=STEPS.get(task, config.steps))
     config = from_mapping({"reward": {"fit": "sync"}} | ARMS.get(arm, {}), config)
     return shortened(config) if quick else config
 
@@ -65,6 +80,22 @@ def row_spec(task: str, arm: str, seed: int, quick: bool) -> Row:
     """What identifies a row, its settings included: rows of a changed preset are others."""
     settings = settings_key(task_config(task, arm, seed, quick))
     return {"task": task, "arm": arm, "seed": seed, "quick": quick, "settings": settings}
+
+
+def rows_of(rows: Sequence[Row], task: str, arm: str) -> list[Row]:
+    """Those of one arm of a task."""
+    return [r for r in rows if (r["task"], r["arm"]) == (task, arm)]
+
+
+def train_anew(
+    config: RunConfig, folder: Path
+) -> tuple[BaseAlgorithm, RewardEnsemble, list[dict[str, Any]]]:
+    """A run in a folder of its own, whatever was there: agent, reward, and its metrics."""
+    shutil.rmtree(folder, ignore_errors=True)
+    run = RunDir.create(folder, config)
+    agent, reward = train(config, run)
+    run.unlock()
+    return agent, reward, read_metrics(run.metrics_path)
 
 
 def iqm(scores: Sequence[float]) -> float:
