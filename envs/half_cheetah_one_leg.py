@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 from numpy.typing import NDArray
 
 from envs.contacts import touching
@@ -25,6 +26,9 @@ class HalfCheetahOneLegEnv(HalfCheetahEnv):
     sitting and sliding on one's back are not moving on one leg either. The back leg has the
     stronger motors: 120, 90 and 60 Nm against 120, 60 and 30.
 
+    The observation is HalfCheetah-v5's, and 1 or 0 for each of these on the floor: the back leg,
+    the front leg, anything else. Everybody who watches sees them.
+
     Attributes:
       distance: metres moved forward since the last reset.
       share_touching: share of the steps since then with the front foot or shin on the floor.
@@ -39,6 +43,7 @@ class HalfCheetahOneLegEnv(HalfCheetahEnv):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.observation_space = spaces.Box(-np.inf, np.inf, (20,), np.float64)
         self._forget()
 
     def _forget(self) -> None:
@@ -60,16 +65,22 @@ class HalfCheetahOneLegEnv(HalfCheetahEnv):
     def step(  # type: ignore[override]
         self, action: NDArray[np.float32]
     ) -> tuple[NDArray[np.float64], float, bool, bool, dict[str, Any]]:
-        """One step; action (6,), observation (17,) as in HalfCheetah-v5."""
+        """One step; action (6,), observation (20,)."""
         obs, speed, _, truncated, info = super().step(action)  # type: ignore[no-untyped-call]
-        on_floor = touching(self.model, self.data, "floor")
+        front, rest = bool(obs[-2]), bool(obs[-1])
         self._steps += 1
-        self._touching += bool(on_floor & RAISED)
-        self._fallen += bool(on_floor - RAISED - STANDING)
-        reward = float(speed) - COST * bool(on_floor - STANDING)
+        self._touching += front
+        self._fallen += rest
+        reward = float(speed) - COST * (front or rest)
         return obs, reward, False, truncated, info
 
     def reset_model(self) -> NDArray[np.float64]:
         obs: NDArray[np.float64] = super().reset_model()  # type: ignore[no-untyped-call]
         self._forget()
         return obs
+
+    def _get_obs(self) -> NDArray[np.float64]:
+        on_floor = touching(self.model, self.data, "floor")
+        rest = on_floor - STANDING - RAISED
+        contact = [bool(part) for part in (on_floor & STANDING, on_floor & RAISED, rest)]
+        return np.concatenate([super()._get_obs(), contact])  # type: ignore[no-untyped-call]

@@ -30,8 +30,8 @@ def specs(quick: bool) -> Sequence[Row]:
     arms = {"default": None} | dict.fromkeys(LEAKS, 1)  # a leak's first seed will do
     return [
         row_spec(task, arm, seed, quick)
-        for task in ENVIRONMENT_TASKS
         for arm, n_seeds in arms.items()
+        for task in ENVIRONMENT_TASKS
         for seed in seeds(task, arm, quick)[:n_seeds]
     ]
 
