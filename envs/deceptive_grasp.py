@@ -43,9 +43,10 @@ class DeceptiveGraspEnv(MujocoEnv, EzPickle):
 
     The observation is the whole state: x, y (depth, away from the camera) and z of the gripper,
     half of the opening between its fingers, x and y of the ball as seen from the gripper, all in
-    m, the six velocities, the ball's as seen from the table, and 1 or 0 for each finger that touches
-    the ball. The action sets the speeds of x, y and z (1 is 0.5 m/s) and the opening that the
-    fingers go to (1 is wide open, 0 the ball's size, -1 closed). An episode lasts 100 steps, 4 s.
+    m, the six velocities, the ball's as seen from the table, and 1 or 0 for each finger that
+    touches the ball. The action sets the speeds of x, y and z (1 is 0.5 m/s) and the opening that
+    the fingers go to (1 is wide open, 0 the ball's size, -1 closed). An episode lasts 100 steps,
+    4 s.
 
     Args:
       cross: whether the picture shows the cross.
