@@ -13,10 +13,12 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.torch_layers import NatureCNN
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 
 from prefrl.config import choose
+from prefrl.precision import Bfloat16CNN
 from prefrl.recorder import Recorder
 from prefrl.relabel import RelabelledReplayBuffer, RelabelledRolloutBuffer
 from prefrl.reward.ensemble import RewardEnsemble
@@ -24,7 +26,11 @@ from prefrl.types import PrefrlError
 
 AGENTS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "a2c": A2C, "trpo": TRPO, "sac": SAC}
 
-_ACTIVATIONS = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh, "elu": torch.nn.ELU}
+_POLICY_CLASSES: Mapping[str, Mapping[str, type]] = {
+    "activation_fn": {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh, "elu": torch.nn.ELU},
+    "features_extractor_class": {"nature-cnn": NatureCNN, "bfloat16-cnn": Bfloat16CNN},
+}
+"""What names in `policy_kwargs` stand for."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +114,9 @@ def _resolved(kwargs: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, str):
             resolved[key] = _schedule(f"agent.kwargs.{key}", value)
     policy = dict(resolved.get("policy_kwargs", {}))
-    if isinstance(policy.get("activation_fn"), str):
-        policy["activation_fn"] = choose(_ACTIVATIONS, policy["activation_fn"], "activation_fn")
+    for key, classes in _POLICY_CLASSES.items():
+        if isinstance(policy.get(key), str):
+            policy[key] = choose(classes, policy[key], key)
     if policy:
         resolved["policy_kwargs"] = policy
     return resolved

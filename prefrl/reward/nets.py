@@ -10,6 +10,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import batch_norm, conv2d, dropout, leaky_relu
 
+from prefrl.precision import bfloat16
 from prefrl.types import PrefrlError
 
 
@@ -180,7 +181,9 @@ class MemberConvNet(nn.Module):
           (M, B).
         """
         x = obs if obs.dim() == 5 else obs.expand(self._members, *obs.shape)
-        x = self.convs(x).flatten(2)
+        with bfloat16(x):
+            x = self.convs(x)
+        x = x.float().flatten(2)
         for layer in self.layers[:-1]:
             x = leaky_relu(layer(x), 0.01, inplace=True)
         rewards: Tensor = self.layers[-1](x).squeeze(-1)
