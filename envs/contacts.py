@@ -15,6 +15,11 @@ def touching(model: Any, data: Any, geom: str) -> set[str]:
     """
     mujoco.mj_kinematics(model, data)
     mujoco.mj_collision(model, data)
+    return found(model, data, geom)
+
+
+def found(model: Any, data: Any, geom: str) -> set[str]:
+    """Names of the geoms that touched `geom` when contacts were last looked for."""
     wanted = model.geom(geom).id
     others = {int(a if b == wanted else b) for a, b in data.contact.geom if wanted in (a, b)}
     return {model.geom(other).name for other in others}

@@ -2,37 +2,47 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import mujoco
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from envs.contacts import touching
+from envs import contacts
 from envs.locomotion import HalfCheetahEnv
 
 STANDING = frozenset({"bshin", "bfoot"})
 RAISED = frozenset({"fshin", "ffoot"})
+CLEARANCE = 0.2
+"""Of the front foot's middle over the floor, in m; on the floor it is at 0.05 to 0.1."""
 COST = 10.0
-"""Of a step in which anything but the standing leg touches the floor: more than running on both
-legs is worth, so that the front leg comes up before anything else counts."""
+"""Of a step that is not on the back leg alone: more than running on both legs is worth, so that
+the front leg comes up before anything else counts."""
 
 
 class HalfCheetahOneLegEnv(HalfCheetahEnv):
     """HalfCheetah-v5 that is to move forward (to the right) on its back leg, the front leg raised.
 
-    The true reward is the forward speed in m/s, less COST where anything but the back leg's foot
-    and shin is on the floor: the front foot above all, but also the trunk, the head or a thigh, as
-    sitting and sliding on one's back are not moving on one leg either. The back leg has the
-    stronger motors: 120, 90 and 60 Nm against 120, 60 and 30.
+    The true reward is the forward speed in m/s, less COST in a step that is not on the back leg
+    alone: when the front leg is not raised, or anything but the back leg's foot and shin touches
+    the floor, or the cheetah is upside down. Raised is a front foot CLEARANCE above the floor: a
+    cheetah that gallops on both legs is in the air most of the time, and its front foot on the
+    floor for few steps. The back leg has the stronger motors: 120, 90 and 60 Nm against 120, 60
+    and 30.
 
-    The observation is HalfCheetah-v5's, and 1 or 0 for each of these on the floor: the back leg,
-    the front leg, anything else. Everybody who watches sees them.
+    The observation is HalfCheetah-v5's, and 1 or 0 for each of these: the back leg touched the
+    floor in the step, the front leg is not raised, the cheetah has fallen. Everybody who watches
+    sees them.
 
     Attributes:
       distance: metres moved forward since the last reset.
-      share_touching: share of the steps since then with the front foot or shin on the floor.
-      share_fallen: share of the steps with the trunk, the head or a thigh on the floor.
+      share_touching: share of the steps since then in which the front foot or shin touched the
+        floor.
+      share_low: share of the steps with the front leg not raised.
+      share_fallen: share of the steps in which the trunk, the head or a thigh touched the floor,
+        or with the cheetah upside down.
     """
 
     metadata = HalfCheetahEnv.metadata | {
@@ -41,6 +51,8 @@ class HalfCheetahOneLegEnv(HalfCheetahEnv):
         "true_reward": "forward speed, less 10 while not on the back leg alone",
     }
 
+    _on_floor: frozenset[str] = frozenset()  # in the latest step
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.observation_space = spaces.Box(-np.inf, np.inf, (20,), np.float64)
@@ -48,7 +60,7 @@ class HalfCheetahOneLegEnv(HalfCheetahEnv):
 
     def _forget(self) -> None:
         self._start = float(self.data.qpos[0])
-        self._steps = self._touching = self._fallen = 0
+        self._steps = self._touching = self._low = self._fallen = 0
 
     @property
     def distance(self) -> float:
@@ -59,6 +71,10 @@ class HalfCheetahOneLegEnv(HalfCheetahEnv):
         return self._touching / max(self._steps, 1)
 
     @property
+    def share_low(self) -> float:
+        return self._low / max(self._steps, 1)
+
+    @property
     def share_fallen(self) -> float:
         return self._fallen / max(self._steps, 1)
 
@@ -67,20 +83,31 @@ class HalfCheetahOneLegEnv(HalfCheetahEnv):
     ) -> tuple[NDArray[np.float64], float, bool, bool, dict[str, Any]]:
         """One step; action (6,), observation (20,)."""
         obs, speed, _, truncated, info = super().step(action)  # type: ignore[no-untyped-call]
-        front, rest = bool(obs[-2]), bool(obs[-1])
+        low, fallen = bool(obs[-2]), bool(obs[-1])
         self._steps += 1
-        self._touching += front
-        self._fallen += rest
-        reward = float(speed) - COST * (front or rest)
+        self._touching += bool(self._on_floor & RAISED)
+        self._low += low
+        self._fallen += fallen
+        reward = float(speed) - COST * (low or fallen)
         return obs, reward, False, truncated, info
 
+    def _step_mujoco_simulation(self, ctrl: NDArray[np.float32], n_frames: int) -> None:
+        self.data.ctrl[:] = ctrl
+        on_floor = set[str]()
+        for _ in range(n_frames):  # a foot that bounces may be up again by the end of the step
+            mujoco.mj_step(self.model, self.data)
+            on_floor |= contacts.found(self.model, self.data, "floor")
+        self._on_floor = frozenset(on_floor)
+
     def reset_model(self) -> NDArray[np.float64]:
-        obs: NDArray[np.float64] = super().reset_model()  # type: ignore[no-untyped-call]
+        super().reset_model()  # type: ignore[no-untyped-call]
         self._forget()
-        return obs
+        self._on_floor = frozenset(contacts.touching(self.model, self.data, "floor"))
+        return self._get_obs()
 
     def _get_obs(self) -> NDArray[np.float64]:
-        on_floor = touching(self.model, self.data, "floor")
-        rest = on_floor - STANDING - RAISED
-        contact = [bool(part) for part in (on_floor & STANDING, on_floor & RAISED, rest)]
-        return np.concatenate([super()._get_obs(), contact])  # type: ignore[no-untyped-call]
+        up = self.data.geom("ffoot").xpos[2] > CLEARANCE and not self._on_floor & RAISED
+        upside_down = math.cos(self.data.qpos[2]) < 0
+        fallen = bool(self._on_floor - STANDING - RAISED) or upside_down
+        seen = [bool(self._on_floor & STANDING), not up, fallen]
+        return np.concatenate([super()._get_obs(), seen])  # type: ignore[no-untyped-call]

@@ -20,6 +20,11 @@ def bfloat16(tensor: Tensor) -> torch.autocast:
     return torch.autocast(device, dtype=torch.bfloat16, enabled=_native(device))
 
 
+def to_working_type(tensor: Tensor) -> Tensor:
+    """Numbers of the type that `bfloat16` computes with: bytes become it without a detour."""
+    return tensor.to(torch.bfloat16 if _native(tensor.device.type) else torch.float32)
+
+
 def _native(device: str) -> bool:
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))

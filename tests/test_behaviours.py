@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from envs import hopper_backflip
+from envs.contacts import touching
 from envs.deceptive_grasp import RADIUS, TILT, DeceptiveGraspEnv, looks_held
 from envs.flips import HELD, FlipCounter
 from envs.half_cheetah_one_leg import COST, HalfCheetahOneLegEnv
@@ -291,6 +292,32 @@ def test_only_the_back_leg_may_touch_the_floor(
     _, reward, *_, info = cheetah.step(IDLE)
     assert (cheetah.share_touching, cheetah.share_fallen) == (touching, fallen)
     assert reward == pytest.approx(info["x_velocity"] - COST * (touching or fallen))
+
+
+def test_a_leg_in_a_gallop_is_not_raised(cheetah: HalfCheetahOneLegEnv) -> None:
+    put(cheetah, np.array([0, 0, 0.1, *[0.0] * 6]), above=0.05)
+    obs, reward, *_, info = cheetah.step(IDLE)
+    assert (cheetah.share_touching, cheetah.share_low) == (0, 1)
+    assert list(obs[-3:]) == [0, 1, 0]
+    assert reward == pytest.approx(info["x_velocity"] - COST)
+
+
+def test_a_tap_within_a_step_counts(cheetah: HalfCheetahOneLegEnv) -> None:
+    qpos = np.array([0, 0, 0.6, *[0.0] * 6])
+    put(cheetah, qpos, above=0.005)
+    velocity = np.zeros(9)
+    velocity[1] = -1.0
+    cheetah.set_state(cheetah.data.qpos.copy(), velocity)
+    cheetah.model.opt.gravity[2] = 50  # up, and away, before the step is over
+    cheetah.step(IDLE)
+    assert not touching(cheetah.model, cheetah.data, "floor")
+    assert cheetah.share_touching == 1
+
+
+def test_somersaults_are_no_way_to_move(cheetah: HalfCheetahOneLegEnv) -> None:
+    put(cheetah, np.array([0, 0, math.pi, *[0.0] * 6]), above=0.5)
+    cheetah.step(IDLE)
+    assert (cheetah.share_low, cheetah.share_fallen) == (0, 1)
 
 
 def test_shares_and_distance_are_those_of_the_episode(cheetah: HalfCheetahOneLegEnv) -> None:

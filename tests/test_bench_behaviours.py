@@ -86,7 +86,8 @@ def test_a_quick_row_is_trained_watched_and_filmed(tmp_path: Path) -> None:
     work = tmp_path / "work"
     work.mkdir()
     row = behaviours.measure(spec, work)
-    assert row["steps"] < 20_000 and 0 < row["labels"] <= row["offered"]
+    assert row["steps"] == task_config("deceptive_grasp", "cross", 0, quick=False).steps // 20
+    assert 0 < row["labels"] <= row["offered"]
     assert 0 <= row["looks_held"] <= 1 and row["real"] in (0, 0.25, 0.5, 0.75, 1)
     assert len(row["curve"]) >= 1
     if not row["film"].endswith(".gif"):

@@ -34,6 +34,7 @@ READ: dict[str, Callable[[Any], Row]] = {
     "half_cheetah_one_leg": lambda env: {
         "distance": env.distance,
         "other_foot": env.share_touching,
+        "low": env.share_low,
         "fallen": env.share_fallen,
     },
     "half_cheetah_paper": lambda env: {"distance": float(env.data.qpos[0])},
@@ -151,15 +152,16 @@ def backflip_headline(rows: Sequence[Row]) -> Mapping[str, float]:
 
 def one_leg_specs(quick: bool) -> Sequence[Row]:
     return [
-        row_spec(task, "labels", seed, quick)
-        for task in ("half_cheetah_one_leg", "half_cheetah_paper")
+        row_spec(task, arm, seed, quick)
+        for task, arm in (("half_cheetah_one_leg", "labels"), ("half_cheetah_paper", "2M steps"))
         for seed in _seeds(2, quick)
     ]
 
 
 def one_leg_headline(rows: Sequence[Row]) -> Mapping[str, float]:
     """How far it goes on one leg, as a share of how far on two, and how it does so."""
-    one, both = (rows_of(rows, f"half_cheetah_{name}", "labels") for name in ("one_leg", "paper"))
+    one = rows_of(rows, "half_cheetah_one_leg", "labels")
+    both = rows_of(rows, "half_cheetah_paper", "2M steps")  # as many
     found: dict[str, float] = {}
     if one:
         found |= {"other_foot": _mean(one, "other_foot"), "fallen": _mean(one, "fallen")}
@@ -227,7 +229,7 @@ ONE_LEG = Study(
     one_leg_specs,
     measure,
     one_leg_headline,
-    columns=(*_COLUMNS, "distance", "other_foot", "fallen"),
+    columns=(*_COLUMNS, "distance", "other_foot", "low", "fallen"),
 )
 GRASP = Study(
     "grasp", grasp_specs, measure, grasp_headline, columns=(*_COLUMNS, "looks_held", "real")

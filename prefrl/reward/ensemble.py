@@ -15,10 +15,12 @@ from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
+from prefrl.precision import to_working_type
 from prefrl.reward.nets import REWARD_NETS
 from prefrl.spaces import flat, net_shape, to_vectors, vector_size
 from prefrl.types import Array, MachineError, Segment
 
+PIXEL_MOST = 255  # pixels become numbers from 0 to 1
 _CHUNK, _CHUNK_VALUES = 2048, 2**22  # rows scored at once: larger batches fall out of the cache
 _FEATURE_STEPS = 8  # steps of a segment that stand for it where pairs are compared
 _FEATURE_PIXELS = 6  # height and width of a picture that stands for a larger one
@@ -110,7 +112,10 @@ class RewardEnsemble(nn.Module):
         Returns:
           (M, B).
         """
-        x = (inputs - self.input_mean) / self.input_std
+        if self._images:
+            x = to_working_type(inputs) / PIXEL_MOST
+        else:
+            x = (inputs - self.input_mean) / self.input_std
         obs, action = x[..., : self._obs_size], x[..., self._obs_size :]
         rewards: Tensor = self.net(obs.reshape(*obs.shape[:-1], *self._obs_shape), action)
         return rewards
@@ -124,10 +129,9 @@ class RewardEnsemble(nn.Module):
         """Fix the input scaling, once, on the first comparisons.
 
         It never moves afterwards: a net that sees drifting inputs forgets what it learned.
-        Pixels become numbers from 0 to 1.
         """
         if self._images:
-            self.input_std.fill_(255)
+            self.input_std.fill_(PIXEL_MOST)
             return
         rows = inputs.reshape(-1, inputs.shape[-1])
         self.input_mean.copy_(rows.mean(0))
