@@ -17,9 +17,9 @@ STANDING = frozenset({"bshin", "bfoot"})
 RAISED = frozenset({"fshin", "ffoot"})
 CLEARANCE = 0.2
 """Of the front foot's middle over the floor, in m; on the floor it is at 0.05 to 0.1."""
-COST = 10.0
-"""Of a step that is not on the back leg alone: more than running on both legs is worth, so that
-the front leg comes up before anything else counts."""
+COST = 20.0
+"""Of a step that is not on the back leg alone: several times what running on both legs is worth.
+At 10, a front foot that taps the floor in each stride pays off."""
 
 
 class HalfCheetahOneLegEnv(HalfCheetahEnv):
@@ -38,8 +38,7 @@ class HalfCheetahOneLegEnv(HalfCheetahEnv):
 
     Attributes:
       distance: metres moved forward since the last reset.
-      share_touching: share of the steps since then in which the front foot or shin touched the
-        floor.
+      share_touching: share of the time since then with the front foot or shin on the floor.
       share_low: share of the steps with the front leg not raised.
       share_fallen: share of the steps in which the trunk, the head or a thigh touched the floor,
         or with the cheetah upside down.
@@ -48,7 +47,7 @@ class HalfCheetahOneLegEnv(HalfCheetahEnv):
     metadata = HalfCheetahEnv.metadata | {
         "instruction": "Choose the clip in which the cheetah moves forward (to the right) faster "
         "on its back leg alone, with its front leg off the floor.",
-        "true_reward": "forward speed, less 10 while not on the back leg alone",
+        "true_reward": f"forward speed, less {COST:.0f} while not on the back leg alone",
     }
 
     _on_floor: frozenset[str] = frozenset()  # in the latest step
@@ -68,7 +67,7 @@ class HalfCheetahOneLegEnv(HalfCheetahEnv):
 
     @property
     def share_touching(self) -> float:
-        return self._touching / max(self._steps, 1)
+        return self._touching / max(self._steps * self.frame_skip, 1)
 
     @property
     def share_low(self) -> float:
@@ -85,7 +84,6 @@ class HalfCheetahOneLegEnv(HalfCheetahEnv):
         obs, speed, _, truncated, info = super().step(action)  # type: ignore[no-untyped-call]
         low, fallen = bool(obs[-2]), bool(obs[-1])
         self._steps += 1
-        self._touching += bool(self._on_floor & RAISED)
         self._low += low
         self._fallen += fallen
         reward = float(speed) - COST * (low or fallen)
@@ -96,7 +94,9 @@ class HalfCheetahOneLegEnv(HalfCheetahEnv):
         on_floor = set[str]()
         for _ in range(n_frames):  # a foot that bounces may be up again by the end of the step
             mujoco.mj_step(self.model, self.data)
-            on_floor |= contacts.found(self.model, self.data, "floor")
+            now = contacts.found(self.model, self.data, "floor")
+            on_floor |= now
+            self._touching += bool(now & RAISED)
         self._on_floor = frozenset(on_floor)
 
     def reset_model(self) -> NDArray[np.float64]:

@@ -311,7 +311,8 @@ def test_a_tap_within_a_step_counts(cheetah: HalfCheetahOneLegEnv) -> None:
     cheetah.model.opt.gravity[2] = 50  # up, and away, before the step is over
     cheetah.step(IDLE)
     assert not touching(cheetah.model, cheetah.data, "floor")
-    assert cheetah.share_touching == 1
+    assert 0 < cheetah.share_touching < 1
+    assert cheetah.share_low == 1
 
 
 def test_somersaults_are_no_way_to_move(cheetah: HalfCheetahOneLegEnv) -> None:
