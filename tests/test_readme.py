@@ -207,18 +207,28 @@ def test_table() -> None:
                 )
             ],
         },
+        "grasp": {
+            "headline": {"real_with_cross": 0.9},
+            "command": "prefrl bench grasp",
+            "rows": [
+                {"task": "deceptive_grasp", "arm": arm, "real": real}
+                for arm, real in (("cross", 0.8), ("cross", 1.0), ("no cross", 0.0))
+            ],
+        },
         "overhead": {"headline": {"sync_ratio": float("nan")}, "command": "again"},
         "references": {"headline": {"pendulum_rl": -150.0}, "command": "no line names it"},
     }
     lines = tables.table(results).splitlines()
     iqm = tables.LINES["environments"]["mujoco_iqm"][0]
-    assert lines[-4:] == [
+    real = tables.LINES["grasp"]["real_with_cross"][0]
+    assert lines[-5:] == [
         "| CartPole without early end | 0.99 | 3: 0.91 to 1.05 | 0.20 | `prefrl bench loop` |",
         f"| {iqm} | 0.93 |  |  | `prefrl bench environments` |",
         "| Ant | 0.88 | 2: 0.86 to 0.90 | 0.04 | `prefrl bench environments` |",
+        f"| {real} | 90% | 2: 80% to 100% |  | `prefrl bench grasp` |",
         "| " + tables.LINES["overhead"]["sync_ratio"][0] + " | unknown |  |  | `again` |",
     ]
-    assert len(lines) == 8
+    assert len(lines) == 9
     assert tables.table({}) == tables.EMPTY
 
 
@@ -249,3 +259,10 @@ def test_studies_make_the_numbers_that_the_table_names() -> None:
     assert set(environments.headline(suite)) == set(tables.LINES["environments"])
     flips = [s | {"flips": 1, "labels": 1} for s in behaviours.backflip_specs(quick=False)]
     assert set(behaviours.backflip_headline(flips)) >= set(tables.LINES["backflip"])
+    legs = [
+        s | {"distance": 9.0, "other_foot": 0.1, "fallen": 0}
+        for s in behaviours.one_leg_specs(False)
+    ]
+    assert set(behaviours.one_leg_headline(legs)) >= set(tables.LINES["one-leg"])
+    grasps = [s | {"real": 1, "looks_held": 1} for s in behaviours.grasp_specs(quick=False)]
+    assert set(behaviours.grasp_headline(grasps)) >= set(tables.LINES["grasp"])

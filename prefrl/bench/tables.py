@@ -48,6 +48,14 @@ LINES: dict[str, dict[str, tuple[str, str]]] = {
         "flips_per_20s": ("Backflips landed in 20 s, from at most 900 labels", ".1f"),
         "handwritten_flips_per_20s": ("Backflips landed in 20 s, hand-written reward", ".1f"),
     },
+    "one-leg": {
+        "distance_share": ("One-legged cheetah, its way as a share of the two-legged one's", ".0%"),
+        "other_foot": ("One-legged cheetah, share of the time on its other foot", ".1%"),
+    },
+    "grasp": {
+        "real_without_cross": ("Real grasps, judged from pictures without depth", ".0%"),
+        "real_with_cross": ("Real grasps, with a cross in the picture that shows depth", ".0%"),
+    },
     "overhead": {
         "async_ratio": ("Steps per second against plain SB3 PPO, fit in its own process", ".2f"),
         "sync_ratio": ("Steps per second against plain SB3 PPO, fit between rollouts", ".2f"),
@@ -64,9 +72,7 @@ NOTE = (
     "lowest and the highest seed. Rewards are fitted between rollouts unless said, so that the "
     "numbers repeat. Shuffled labels score what an untrained policy does, all nine times alike: "
     "the loop notices that they predict nothing and gives no reward. The leak audit is the best "
-    "of three rewards that know nothing (+1, -1, a random network). Hopper's agent has an entropy "
-    "bonus that helps it here and costs RL on the true reward a fifth: by RL without it, 2,578 "
-    "points, the same runs score 0.96 (runs/LOG.md)."
+    "of three rewards that know nothing (+1, -1, a random network)."
 )
 EMPTY = "No results yet: `prefrl bench loop` and others measure them."
 
@@ -110,7 +116,7 @@ def with_table(readme: str, block: str) -> str:
 
 def _spread(rows: Sequence[Row], shape: str) -> str:
     """How many seeds a number is of, and the lowest and the highest."""
-    numbers = [row.get("score", row.get("flips")) for row in rows]
+    numbers = [row.get("score", row.get("flips", row.get("real"))) for row in rows]
     scores = [number for number in numbers if number is not None]
     if not scores:
         return ""
@@ -131,6 +137,8 @@ def _names(study: str, row: Row) -> str | None:
         return row["task"] if row["arm"] == "default" else None
     if study == "backflip":
         return f"{'handwritten_' * (row['arm'] == 'handwritten')}flips_per_20s"
+    if study == "grasp":
+        return f"real_with{'out' * (row['arm'] == 'no cross')}_cross"
     return NAMES.get((row.get("task", ""), row.get("arm", "")))
 
 
