@@ -10,17 +10,12 @@ from PIL import Image
 
 from prefrl.bench import behaviours, environments
 from prefrl.bench.study import Row
-from prefrl.bench.tasks import ENVIRONMENT_TASKS, task_config
-from prefrl.config import RunConfig
+from prefrl.bench.tasks import ENVIRONMENT_TASKS, row_config, task_config
 
 
 def rows(specs: list[Row], **values: list[float]) -> list[Row]:
     """The specs with these values, in order."""
     return [spec | {key: value[i] for key, value in values.items()} for i, spec in enumerate(specs)]
-
-
-def config_of(spec: Row) -> RunConfig:
-    return task_config(spec["task"], spec["arm"], spec["seed"], spec["quick"])
 
 
 def test_backflips() -> None:
@@ -51,7 +46,7 @@ def test_grasps_with_and_without_the_cross() -> None:
     found = behaviours.grasp_headline(rows(specs, real=real, looks_held=[0.8] * len(specs)))
     assert found["real_without_cross"] == pytest.approx(0.1)
     assert found["real_with_cross"] == pytest.approx(0.9)
-    crosses = [config_of(s).env.kwargs.get("cross", False) for s in specs]
+    crosses = [row_config(s).env.kwargs.get("cross", False) for s in specs]
     assert crosses == [s["arm"] == "cross" for s in specs] and len(specs) >= 6
 
 
@@ -61,7 +56,7 @@ def test_atari_is_measured_against_rl_on_the_games_own_reward() -> None:
     for labels, rl in (("pong", "pong"), ("enduro_stay_even", "enduro")):
         theirs = by_arm[(rl, "true reward")]
         ours = by_arm[(labels, "labels")]
-        assert config_of(ours).steps == config_of(theirs).steps
+        assert row_config(ours).steps == row_config(theirs).steps
     values = [float(i) for i in range(len(specs))]
     found = behaviours.atari_headline(
         rows(specs, true_return=values, passed=values, passed_by=values, alongside=values)

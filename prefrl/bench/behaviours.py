@@ -17,7 +17,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
 from prefrl.bench.study import Row, Study
-from prefrl.bench.tasks import row_spec, rows_of, task_config, train_anew
+from prefrl.bench.tasks import row_config, row_spec, rows_of, train_anew
 from prefrl.config import EnvConfig, RunConfig
 from prefrl.environments import make_single
 from prefrl.evaluate import EVAL_SEED, play_episode, train_rl
@@ -53,7 +53,7 @@ CURVE_POINTS = 100
 
 def measure(spec: Row, work: Path) -> Row:
     """One policy: trained, then watched for its episodes, and filmed."""
-    config = task_config(spec["task"], spec["arm"], spec["seed"], spec["quick"])
+    config = row_config(spec)
     started = time.monotonic()
     agent, learned = _trained(spec, config, work)
     seconds = time.monotonic() - started

@@ -12,7 +12,7 @@ from numpy.random import default_rng
 
 from prefrl.bench.references import reference_of, require_references
 from prefrl.bench.study import Row, Study
-from prefrl.bench.tasks import iqm, row_spec, rows_of, seeds, task_config, train_anew
+from prefrl.bench.tasks import iqm, row_config, row_spec, rows_of, seeds, train_anew
 from prefrl.config import RunConfig
 from prefrl.evaluate import EVAL_SEED, LEAKS, predictor_quality, train_on_leak, true_returns
 from prefrl.types import Array
@@ -52,7 +52,7 @@ LOOP_ROWS: tuple[tuple[str, str], ...] = (
 
 def measure(spec: Row, work: Path) -> Row:
     """One run of one arm: its score, its labels, and what its gate was worth."""
-    config = task_config(spec["task"], spec["arm"], spec["seed"], spec["quick"])
+    config = row_config(spec)
     reference = reference_of(spec)
     started = time.monotonic()
     if spec["arm"] in LEAKS:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from prefrl.bench.study import BENCHMARKS, Row, Study
-from prefrl.bench.tasks import ENVIRONMENT_TASKS, LOOP_TASKS, seeds, task_config
+from prefrl.bench.tasks import ENVIRONMENT_TASKS, LOOP_TASKS, row_config, seeds, task_config
 from prefrl.evaluate import (
     Reference,
     committed_reference,
@@ -53,7 +53,7 @@ def reference_of(spec: Row) -> Reference:
       PrefrlError: nobody has measured it yet.
     """
     quick = spec["quick"]
-    config = task_config(spec["task"], spec["arm"], spec["seed"], quick)
+    config = row_config(spec)
     folder = BENCHMARKS / "references"
     reference = committed_reference(config, (folder / "quick" if quick else folder) / "result.json")
     if reference is None:

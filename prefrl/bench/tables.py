@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prefrl.bench.loop import NAMES
+from prefrl.bench import loop
 from prefrl.bench.study import BENCHMARKS, Row
-from prefrl.bench.tasks import iqm
+from prefrl.bench.tasks import ENVIRONMENT_TASKS, iqm
 from prefrl.evaluate import LEAKS
 from prefrl.rundir import read_json
 
@@ -65,6 +65,20 @@ LINES: dict[str, dict[str, tuple[str, str]]] = {
     },
 }
 """Study, then headline name: how the table calls it, and how its number is written."""
+
+NAMES: dict[str, dict[tuple[str, str], str]] = {
+    "loop": loop.NAMES,
+    "environments": {(task, "default"): task for task in ENVIRONMENT_TASKS},
+    "backflip": {
+        ("hopper_backflip", "labels"): "flips_per_20s",
+        ("hopper_backflip", "handwritten"): "handwritten_flips_per_20s",
+    },
+    "grasp": {
+        ("deceptive_grasp", "no cross"): "real_without_cross",
+        ("deceptive_grasp", "cross"): "real_with_cross",
+    },
+}
+"""Study, then task and arm of its rows: the headline's name for what they are numbers of."""
 
 NOTE = (
     "Scores are of the final policy, 0 a random one and 1 the same PPO on the true reward with "
@@ -133,13 +147,7 @@ def _audit(measured: Sequence[Row], rows: Sequence[Row], shape: str) -> str:
 
 def _names(study: str, row: Row) -> str | None:
     """The headline's name for what a row is a number of."""
-    if study == "environments":
-        return row["task"] if row["arm"] == "default" else None
-    if study == "backflip":
-        return f"{'handwritten_' * (row['arm'] == 'handwritten')}flips_per_20s"
-    if study == "grasp":
-        return f"real_with{'out' * (row['arm'] == 'no cross')}_cross"
-    return NAMES.get((row.get("task", ""), row.get("arm", "")))
+    return NAMES.get(study, {}).get((row.get("task", ""), row.get("arm", "")))
 
 
 def _number(value: float | None, shape: str) -> str:

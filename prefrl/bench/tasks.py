@@ -64,6 +64,11 @@ def task_config(task: str, arm: str, seed: int, quick: bool) -> RunConfig:
     return shortened(config) if quick else config
 
 
+def row_config(row: Row) -> RunConfig:
+    """What a row, or what identifies it, is measured with."""
+    return task_config(row["task"], row["arm"], row["seed"], row["quick"])
+
+
 def shortened(config: RunConfig) -> RunConfig:
     """What a quick study runs in a run's place: the same code, in a twentieth of the steps."""
     steps = max(2 * config.labels.warmup_steps, config.steps // 20)

@@ -20,7 +20,6 @@ from prefrl.reward.nets import REWARD_NETS
 from prefrl.spaces import flat, net_shape, to_vectors, vector_size
 from prefrl.types import Array, MachineError, Segment
 
-PIXEL_MOST = 255  # pixels become numbers from 0 to 1
 _CHUNK, _CHUNK_VALUES = 2048, 2**22  # rows scored at once: larger batches fall out of the cache
 _FEATURE_STEPS = 8  # steps of a segment that stand for it where pairs are compared
 _FEATURE_PIXELS = 6  # height and width of a picture that stands for a larger one
@@ -113,7 +112,8 @@ class RewardEnsemble(nn.Module):
           (M, B).
         """
         if self._images:
-            x = to_working_type(inputs) / PIXEL_MOST
+            x = to_working_type(inputs)
+            x = x / self.input_std.to(x.dtype)
         else:
             x = (inputs - self.input_mean) / self.input_std
         obs, action = x[..., : self._obs_size], x[..., self._obs_size :]
@@ -131,7 +131,7 @@ class RewardEnsemble(nn.Module):
         It never moves afterwards: a net that sees drifting inputs forgets what it learned.
         """
         if self._images:
-            self.input_std.fill_(PIXEL_MOST)
+            self.input_std.fill_(255)  # pixels become numbers from 0 to 1
             return
         rows = inputs.reshape(-1, inputs.shape[-1])
         self.input_mean.copy_(rows.mean(0))
