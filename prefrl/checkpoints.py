@@ -91,9 +91,9 @@ def load(checkpoint: Path, agent: BaseAlgorithm, reward: RewardEnsemble | None) 
       MachineError: it does not fit.
     """
     try:
-        weights = torch.load(checkpoint / "policy.pt", weights_only=True)
+        weights = _read(checkpoint / "policy.pt")
         agent.set_parameters(weights, exact_match=True, device=agent.device)
-        for name, saved in torch.load(checkpoint / "tensors.pt", weights_only=True).items():
+        for name, saved in _read(checkpoint / "tensors.pt").items():
             _tensors(agent)[name].data.copy_(saved)  # in place: an optimizer holds it
         state: dict[str, Any] = json.loads((checkpoint / "state.json").read_text("utf-8"))
         if reward is not None and (checkpoint / "reward.safetensors").exists():
@@ -106,6 +106,12 @@ def load(checkpoint: Path, agent: BaseAlgorithm, reward: RewardEnsemble | None) 
         raise MachineError(f"checkpoint {checkpoint} cannot be read: {error}") from error
     agent.num_timesteps = int(state["agent_steps"])
     return state
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Tensors, on the CPU: a run that was trained on a GPU is read where there is none."""
+    found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return found
 
 
 def normaliser(env: VecEnv | None) -> VecNormalize | None:

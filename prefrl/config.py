@@ -35,8 +35,9 @@ class EnvConfig:
     """A module to import first, so that it can register environments of its own."""
     n_envs: int = 8
     """Copies that run side by side."""
-    vec: str = "dummy"
-    """dummy: in the trainer's process; subproc: a process each."""
+    vec: str = "auto"
+    """dummy: in the trainer's process; subproc: a process each; auto: subproc where observations
+    are images and there are at least four cores, else dummy. The steps are the same."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,9 @@ class RunConfig:
     seed: int = 0
     threads: int = 1
     """Torch threads of each process: two made PPO on small MLPs less than half as fast."""
+    device: str = "auto"
+    """Where networks compute. auto: on a GPU where there is one and observations are images, else
+    on the CPU, which is faster for small MLPs; cpu; cuda."""
     checkpoint_every: int = 50_000
     """Environment steps between two checkpoints."""
     eval_episodes: int = 20
@@ -307,8 +311,9 @@ def validate(config: RunConfig) -> None:
             wanted = f"at least {low:g}" if math.isinf(high) else f"{low:g} to {high:g}"
             raise PrefrlError(f"{name} = {value:g} is out of range: {wanted} is wanted")
     for name, value_, known in [
-        ("env.vec", env.vec, ("dummy", "subproc")),
+        ("env.vec", env.vec, ("auto", "dummy", "subproc")),
         ("reward.fit", reward.fit, ("async", "sync")),
+        ("device", config.device, ("auto", "cpu", "cuda")),
     ]:
         if value_ not in known:
             raise PrefrlError(f"{name} = {value_!r}: one of {', '.join(known)} is wanted")

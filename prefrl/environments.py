@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import gymnasium as gym
 from gymnasium.envs.registration import registry
+from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 
 from prefrl.config import nearest
@@ -18,6 +20,8 @@ from prefrl.quiet import quiet_mujoco
 from prefrl.recorder import Recorder, RenderState
 from prefrl.spaces import check_spaces
 from prefrl.types import PrefrlError
+
+MANY_CORES = 4
 
 
 def make_env(
@@ -36,7 +40,8 @@ def make_env(
       n_envs: copies side by side; copy i is seeded with seed + i.
       kwargs: for gymnasium.make.
       module: imported first, so that it can register environments.
-      vec: "dummy" steps them in this process, "subproc" in a process each.
+      vec: "dummy" steps them in this process, "subproc" in a process each, "auto" does the
+        latter where observations are images and there are MANY_CORES.
       ring_steps: steps of each copy that the recorder keeps.
     Raises:
       PrefrlError: unknown environment, or spaces that a reward cannot be learned on.
@@ -58,7 +63,8 @@ def make_vec_env(
     check_spaces(env_id, probe.observation_space, probe.action_space)
     builders: list[Callable[[], gym.Env[Any, Any]]] = [build] * n_envs
     venv: VecEnv
-    if vec == "subproc":
+    images = is_image_space(probe.observation_space)
+    if vec == "subproc" or (vec == "auto" and images and (os.cpu_count() or 1) >= MANY_CORES):
         probe.close()
         venv = _in_processes(builders)
     else:

@@ -19,7 +19,6 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize
 
-from prefrl.agents import agent_spec
 from prefrl.checkpoints import normaliser
 from prefrl.config import PRESETS, EnvConfig, RunConfig, short_hash
 from prefrl.environments import make_vec_env, max_episode_steps
@@ -28,7 +27,7 @@ from prefrl.process import set_up_process
 from prefrl.queries import disagreement, draw_pairs
 from prefrl.recorder import Recorder
 from prefrl.reward.ensemble import RewardEnsemble
-from prefrl.run import build_agent, build_env, build_reward, normalised, ring_steps
+from prefrl.run import build_agent, build_env, build_reward, build_spec, normalised, ring_steps
 from prefrl.types import Array, Segment
 
 REFERENCES = PRESETS.parent / "benchmarks" / "references" / "result.json"
@@ -139,9 +138,9 @@ def train_rl(config: RunConfig, callback: BaseCallback | None = None) -> BaseAlg
     """
     set_up_process(config.threads)
     set_random_seed(config.seed)
-    spec = agent_spec(config.agent.name, config.agent.kwargs)
     env = config.env
     venv = make_vec_env(env.id, env.n_envs, config.seed, env.kwargs, env.module, env.vec)
+    spec = build_spec(config, venv.observation_space)
     wrapped = normalised(VecMonitor(venv), spec, config.agent.normalize_obs, reward=True)
     agent = spec.on_true_reward(wrapped, config.seed)
     agent.learn(config.steps, callback)

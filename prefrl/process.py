@@ -14,6 +14,8 @@ from collections.abc import Iterator
 
 import torch
 
+from prefrl.types import PrefrlError
+
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # <malloc.h>
 
 
@@ -32,6 +34,25 @@ def set_up_process(threads: int) -> None:
         return
     mallopt(_M_MMAP_THRESHOLD, 1 << 30)
     mallopt(_M_TRIM_THRESHOLD, 1 << 30)
+
+
+def choose_device(name: str, images: bool) -> torch.device:
+    """The device of a run's networks.
+
+    Args:
+      name: auto, cpu or cuda.
+      images: whether observations are images; small MLPs are faster on the CPU.
+    Raises:
+      PrefrlError: a GPU that is not there.
+    """
+    if name == "auto":
+        name = "cuda" if images and torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise PrefrlError(
+            "device = 'cuda': torch sees no GPU here; take device = 'auto' or 'cpu', or install a "
+            "GPU's driver and a build of torch for it"
+        )
+    return torch.device(name)
 
 
 @contextlib.contextmanager

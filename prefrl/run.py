@@ -25,7 +25,7 @@ from prefrl.labelers import LABELERS, Labeler
 from prefrl.labelers.perceptive import Perceptive
 from prefrl.loop import LoopSettings, PreferenceLoop, Progress
 from prefrl.plugins import load_plugins
-from prefrl.process import set_up_process
+from prefrl.process import choose_device, set_up_process
 from prefrl.queries import STRATEGIES
 from prefrl.recorder import Recorder
 from prefrl.reward.ensemble import RewardEnsemble
@@ -117,7 +117,7 @@ def load_trained(config: RunConfig, run: RunDir) -> tuple[BaseAlgorithm, RewardE
     checkpoint = checkpoints.latest(run.checkpoints)
     if checkpoint is None:
         raise PrefrlError(f"{run.path} has no checkpoint yet: train it first")
-    env = build_env(config.env, config.seed, ring_steps(config))
+    env = build_env(replace(config.env, vec="dummy"), config.seed, ring_steps(config))
     reward = build_reward(config, env.observation_space, env.action_space)
     agent = build_agent(config, env, reward)
     checkpoints.load(checkpoint, agent, reward)
@@ -170,7 +170,7 @@ def build_reward(
     config: RunConfig, observation: gym.Space[Any], action: gym.Space[Any]
 ) -> RewardEnsemble:
     reward = config.reward
-    return RewardEnsemble(
+    ensemble = RewardEnsemble(
         observation,
         action,
         n_members=reward.members,
@@ -179,6 +179,7 @@ def build_reward(
         output_std=reward.output_std,
         generator=torch.Generator().manual_seed(config.seed),
     )
+    return ensemble.to(choose_device(config.device, is_image_space(observation)))
 
 
 def _rebuild_reward(
@@ -196,9 +197,15 @@ def build_labeler(labels: LabelConfig, rng: Generator) -> Labeler:
 
 
 def build_agent(config: RunConfig, env: Recorder, reward: RewardEnsemble) -> BaseAlgorithm:
-    spec = agent_spec(config.agent.name, config.agent.kwargs)
+    spec = build_spec(config, env.observation_space)
     venv = normalised(env, spec, config.agent.normalize_obs)
     return spec.on_preferences(venv, env, reward, config.seed, config.agent.normalize_return)
+
+
+def build_spec(config: RunConfig, observation: gym.Space[Any]) -> AgentSpec:
+    """The agent of a configuration; a device of its own in its keyword arguments goes first."""
+    device = str(choose_device(config.device, is_image_space(observation)))
+    return agent_spec(config.agent.name, {"device": device} | config.agent.kwargs)
 
 
 def normalised(env: VecEnv, spec: AgentSpec, obs: bool, reward: bool = False) -> VecEnv:

@@ -32,6 +32,9 @@ class RewardEnsemble(nn.Module):
 
     Of images the reward is of the observation alone, r_m(o), as in the paper.
 
+    It computes on the device that `.to(...)` puts it on, and takes what it is asked about from
+    anywhere.
+
     Args:
       observation_space, action_space: Box or Discrete; images are (C, H, W) of uint8.
       n_members: predictors.
@@ -89,13 +92,17 @@ class RewardEnsemble(nn.Module):
         self.register_buffer("l2", torch.full((n_members,), 1e-4))
         self.eval()
 
+    @property
+    def device(self) -> torch.device:
+        return self.input_std.device
+
     def encode(self, obs: Array, actions: Array) -> Tensor:
         """Raw observations and actions as the rows the net is fed, before scaling.
 
         Args:
           obs, actions: (..., *shape).
         Returns:
-          (..., D); of images the pixels alone, as bytes.
+          (..., D), on the CPU; of images the pixels alone, as bytes.
         """
         if self._images:
             return flat(self.observation_space, torch.as_tensor(obs))
@@ -109,8 +116,9 @@ class RewardEnsemble(nn.Module):
         Args:
           inputs: encoded, (B, D), or (M, B, D) with a batch for each member.
         Returns:
-          (M, B).
+          (M, B), on the ensemble's device.
         """
+        inputs = inputs.to(self.device)
         if self._images:
             x = to_working_type(inputs)
             x = x / self.input_std.to(x.dtype)
@@ -164,7 +172,7 @@ class RewardEnsemble(nn.Module):
             return np.zeros(inputs.shape[:-1], dtype=np.float32)
         rewards = self._score(inputs.reshape(-1, inputs.shape[-1]))
         normalised = (rewards - self.reward_mean) / self.reward_std
-        mean: Array = normalised.mean(0).reshape(inputs.shape[:-1]).numpy()
+        mean: Array = normalised.mean(0).reshape(inputs.shape[:-1]).numpy(force=True)
         return mean
 
     @torch.no_grad()
@@ -179,7 +187,7 @@ class RewardEnsemble(nn.Module):
         inputs = self.encode(obs, actions)  # (N, T, D)
         rewards = self._score(inputs.reshape(-1, inputs.shape[-1]))
         returns = rewards.reshape(self.n_members, *inputs.shape[:2]).sum(-1)
-        calibrated: Array = (returns / self.temperature).numpy()
+        calibrated: Array = (returns / self.temperature).numpy(force=True)
         return calibrated
 
     @torch.no_grad()
@@ -192,16 +200,16 @@ class RewardEnsemble(nn.Module):
         steps = np.linspace(0, len(segments[0]) - 1, _FEATURE_STEPS).astype(int)
         obs = np.stack([s.obs[steps] for s in segments])
         actions = np.stack([s.actions[steps] for s in segments])
-        inputs = (self.encode(obs, actions) - self.input_mean) / self.input_std
+        inputs = (self.encode(obs, actions).to(self.device) - self.input_mean) / self.input_std
         if self._images:
             pictures = inputs.reshape(-1, *self._obs_shape)
             inputs = adaptive_avg_pool2d(pictures, _FEATURE_PIXELS)
-        described: Array = inputs.reshape(len(segments), -1).numpy()
+        described: Array = inputs.reshape(len(segments), -1).numpy(force=True)
         return described
 
     def _score(self, inputs: Tensor) -> Tensor:
         if not self.knows_inputs:  # nothing learned yet: nothing is better than anything else
-            return torch.zeros(self.n_members, len(inputs))
+            return torch.zeros(self.n_members, len(inputs), device=self.device)
         rows = max(1, min(_CHUNK, _CHUNK_VALUES // inputs.shape[-1]))
         return torch.cat([self(chunk) for chunk in torch.split(inputs, rows)], dim=1)
 

@@ -61,20 +61,21 @@ def fit(
 
     Source: Christiano et al. 2017, section 2.2.3.
     """
-    inputs, p_left = data.inputs, data.p_left
+    device = ensemble.device
+    inputs, p_left = _near(data.inputs, device), data.p_left.to(device)
     max_epochs = settings.refit_epochs if ensemble.fitted else settings.max_epochs
     if not ensemble.knows_inputs:
         ensemble.set_inputs(inputs)
-    weights = torch.as_tensor(data.bootstrap_weights(ensemble.n_members)).T.float()  # (M, N)
+    weights = torch.as_tensor(data.bootstrap_weights(ensemble.n_members)).T.to(p_left)  # (M, N)
     heldout = weights == 0
     drawn = _indices(~heldout)
     optimizer = torch.optim.Adam(ensemble.net.parameters(), settings.learning_rate, fused=True)
     best_loss, best_net, stale, epochs = math.inf, _copy(ensemble.net), 0, 0
     for epochs in range(1, max_epochs + 1):  # noqa: B007 - reported below
-        total = torch.zeros(ensemble.n_members)
-        with _training(ensemble.net, rng):
+        total = torch.zeros(ensemble.n_members, device=device)
+        with _training(ensemble.net, rng, device):
             for index in _minibatches(drawn, weights, settings.batch_size, rng):
-                batch = inputs[index], p_left[index], weights.gather(1, index)
+                batch = _rows(inputs, index), p_left[index], weights.gather(1, index)
                 total += _step(ensemble, optimizer, *batch, settings.noise)
         train = total / weights.sum(1)
         held = _heldout_loss(ensemble, inputs, p_left, heldout, settings.noise)
@@ -89,13 +90,25 @@ def fit(
                 break
     ensemble.net.load_state_dict(best_net)
     ensemble.set_scale(data.reference)
-    return _summary(ensemble, data, heldout, epochs)
+    return _summary(ensemble, inputs, p_left, heldout, epochs)
+
+
+def _near(inputs: Tensor, device: torch.device) -> Tensor:
+    """The inputs on a GPU that has room for them and as much again; else each batch goes there."""
+    if device.type != "cuda":
+        return inputs
+    free, _ = torch.cuda.mem_get_info(device)
+    return inputs.to(device) if 2 * inputs.nbytes < free else inputs
+
+
+def _rows(inputs: Tensor, index: Tensor) -> Tensor:
+    return inputs[index.to(inputs.device)]
 
 
 @contextmanager
-def _training(net: torch.nn.Module, rng: Generator) -> Iterator[None]:
+def _training(net: torch.nn.Module, rng: Generator, device: torch.device) -> Iterator[None]:
     """Batch norm and dropout as in training; dropout takes torch's own numbers, drawn from rng."""
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(int(rng.spawn(1)[0].integers(2**63)))
         net.train()
         try:
@@ -118,7 +131,7 @@ def _minibatches(
     A comparison that a member drew several times comes once, with its weight: the same
     gradient for two thirds of the work. `batch_size` counts draws.
     """
-    order = torch.as_tensor(rng.permuted(drawn.numpy(), axis=1))
+    order = torch.as_tensor(rng.permuted(drawn.numpy(force=True), axis=1)).to(drawn.device)
     n_batches = max(1, round(float(weights.sum(1).max()) / batch_size))
     yield from order.tensor_split(min(n_batches, order.shape[1]), dim=1)
 
@@ -153,7 +166,7 @@ def _heldout_loss(
     pairs = max(1, _HELDOUT_VALUES // (len(kept) * inputs[0].numel()))
     losses = []
     for index in torch.split(kept, pairs, dim=1):
-        returns = _returns(ensemble, inputs[index])
+        returns = _returns(ensemble, _rows(inputs, index))
         losses.append(bradley_terry_loss(returns[..., 0], returns[..., 1], p_left[index], noise))
     return _mean_where(torch.cat(losses, dim=1), heldout.gather(1, kept))
 
@@ -224,15 +237,16 @@ def beats_chance(nll: float, n: int) -> bool:
 
 
 def _summary(
-    ensemble: RewardEnsemble, data: ComparisonData, heldout: Tensor, epochs: int
+    ensemble: RewardEnsemble, inputs: Tensor, p_left: Tensor, heldout: Tensor, epochs: int
 ) -> FitMetrics:
-    returns = _all_returns(ensemble, data.inputs)
+    returns = _all_returns(ensemble, inputs).cpu()
+    p_left, heldout = p_left.cpu(), heldout.cpu()
     differences = returns[..., 0] - returns[..., 1]  # (M, N)
-    targets = data.p_left.expand_as(differences)
+    targets = p_left.expand_as(differences)
     tau = fit_temperature(differences[heldout], targets[heldout])
     ensemble.temperature.fill_(tau)
-    loss = bradley_terry_loss(differences / tau, torch.zeros(()), data.p_left)
-    decided = heldout & (data.p_left != 0.5)
+    loss = bradley_terry_loss(differences / tau, torch.zeros(()), p_left)
+    decided = heldout & (p_left != 0.5)
     right = (differences > 0) == (targets > 0.5)
     accuracy = float(right[decided].float().mean()) if decided.any() else math.nan
     informed = beats_chance(float(loss[heldout].mean()), int(heldout.any(0).sum()))
@@ -240,7 +254,7 @@ def _summary(
     ensemble.informed.fill_(informed)
     ensemble.guessing.fill_(int(decided.any(0).sum()) >= ENOUGH_TO_JUDGE and not informed)
     return FitMetrics(
-        comparisons=len(data),
+        comparisons=len(p_left),
         heldout_accuracy=accuracy,
         heldout_nll=float(_mean_where(loss, heldout).nanmean()),
         train_nll=float(_mean_where(loss, ~heldout).nanmean()),
