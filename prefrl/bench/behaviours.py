@@ -58,10 +58,10 @@ def measure(spec: Row, work: Path) -> Row:
     agent, learned = _trained(spec, config, work)
     seconds = time.monotonic() - started
     env = _watched_in(spec["task"], config.env)
-    episodes = _watched(agent, env, config.eval_episodes, READ[spec["task"]])
+    episodes, states = _watched(agent, env, config.eval_episodes, READ[spec["task"]])
     film = f"{spec['task']}-{spec['arm']}-{spec['seed']}.gif".replace(" ", "-")
     try:
-        _film(agent, env, work.parent / film)
+        _film(env, states, work.parent / film)
     except PrefrlError as error:  # no GL library: the numbers are not lost for want of a picture
         film = str(error)
     means = {key: float(np.mean([e[key] for e in episodes])) for key in episodes[0]}
@@ -104,26 +104,27 @@ def _watched_in(task: str, env: EnvConfig) -> EnvConfig:
 
 def _watched(
     agent: BaseAlgorithm, config: EnvConfig, episodes: int, read: Callable[[Any], Row]
-) -> list[Row]:
-    """What is read at the end of each of the policy's episodes, its true return with it."""
-    env = make_single(config.id, config.kwargs, config.module)
-    found = []
-    for episode in range(episodes):
-        true_return = play_episode(agent, env, EVAL_SEED + episode)
-        found.append({"true_return": true_return} | read(env.unwrapped))
-    env.close()
-    return found
+) -> tuple[list[Row], list[Array]]:
+    """What is read at the end of each of the policy's episodes, its true return with it.
 
-
-def _film(agent: BaseAlgorithm, config: EnvConfig, path: Path) -> None:
-    """The first seconds of the policy's first episode, as a small gif."""
+    Returns:
+      That, and the render states of the first episode.
+    """
     env = make_single(config.id, config.kwargs, config.module)
     env.reset(seed=EVAL_SEED)
     drawn = render_states(env)
     assert drawn is not None  # ours all offer one
-    states: list[Array] = []
-    play_episode(agent, env, EVAL_SEED, on_step=lambda: states.append(drawn.read()))
+    found, states = list[Row](), list[Array]()
+    for episode in range(episodes):
+        on_step = (lambda: None) if episode else (lambda: states.append(drawn.read()))
+        true_return = play_episode(agent, env, EVAL_SEED + episode, on_step)
+        found.append({"true_return": true_return} | read(env.unwrapped))
     env.close()
+    return found, states
+
+
+def _film(config: EnvConfig, states: Sequence[Array], path: Path) -> None:
+    """The first seconds of an episode, as a small gif."""
     with SegmentRenderer(config.id, config.kwargs, config.module) as renderer:
         stride = stride_for(renderer.fps, FORMATS["gif"].fps)
         shown = states[: round(FILM_SECONDS * renderer.fps) : stride]
