@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit
 
+from prefrl.queries import disagreement
 from prefrl.reward.dataset import ComparisonData
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.reward.fit import (
@@ -114,6 +115,27 @@ def test_a_handful_of_answers_is_followed_whatever_it_predicts(ensemble_of: Ense
     assert not ensemble.informed and not metrics["guessing"]
     segment = rows[0].query.left
     assert ensemble.predict(segment.obs, segment.actions).any()
+
+
+def test_members_that_agree_on_very_little_are_not_informed(ensemble_of: Ensembles) -> None:
+    """Calibrated, they all say P = 1/2, and a gate would never let a question through."""
+    rows = linear_task(600, rng())
+    mistaken = rng(5).random(len(rows)) < 0.3
+    swapped = {LEFT: RIGHT, RIGHT: LEFT}
+    answers = [row.preference or TIE for row in rows]
+    answers = [swapped.get(a, a) if m else a for a, m in zip(answers, mistaken, strict=True)]
+    ensemble = ensemble_of(scaled=False, hidden=(32,))
+    metrics = fit(
+        ensemble,
+        data_of(ensemble, comparisons([r.query for r in rows], answers)),
+        FitSettings(learning_rate=5e-3),
+        rng(),
+    )
+    assert not metrics["guessing"], "it is right more often than not"
+    assert metrics["heldout_accuracy"] < 0.7 and not ensemble.informed
+    returns = ensemble.member_returns([r.query.left for r in rows[:100]])
+    others = ensemble.member_returns([r.query.right for r in rows[:100]])
+    assert np.median(disagreement(np.stack([returns, others], -1))) < 0.1
 
 
 def two_states(n: int, share_left: float) -> list[Comparison]:

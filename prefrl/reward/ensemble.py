@@ -84,8 +84,8 @@ class RewardEnsemble(nn.Module):
         self.register_buffer("temperature", torch.ones(()))
         # Whether a fit came to its end: one that was interrupted starts again.
         self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
-        # Whether it predicts held-out answers better than chance: before that, members that
-        # agree agree on nothing, and the gate has to stay open.
+        # Whether it predicts held-out answers well enough: before that, members that agree may
+        # agree on P = 1/2, and the gate has to stay open.
         self.register_buffer("informed", torch.zeros((), dtype=torch.bool))
         # Whether so many held-out answers say so that it is not worth following.
         self.register_buffer("guessing", torch.zeros((), dtype=torch.bool))

@@ -22,6 +22,8 @@ OVERFIT_HIGH, OVERFIT_LOW = 1.5, 1.1
 """Held-out over training loss is kept between these (Christiano et al. 2017, section 2.2.3)."""
 _HELDOUT_VALUES = 2**26  # inputs judged at once: images by the thousand fill memory
 _L2_STEP, _L2_LEAST, _L2_MOST = 1.5, 1e-6, 1e-1
+INFORMED_ACCURACY = 0.7
+"""Share of right held-out answers from which members that agree are taken to know the answer."""
 ENOUGH_TO_JUDGE = 100
 """Held-out answers, ties apart, after which a reward that still guesses is not followed."""
 
@@ -249,10 +251,10 @@ def _summary(
     decided = heldout & (p_left != 0.5)
     right = (differences > 0) == (targets > 0.5)
     accuracy = float(right[decided].float().mean()) if decided.any() else math.nan
-    informed = beats_chance(float(loss[heldout].mean()), int(heldout.any(0).sum()))
+    above_chance = beats_chance(float(loss[heldout].mean()), int(heldout.any(0).sum()))
     ensemble.fitted.fill_(True)
-    ensemble.informed.fill_(informed)
-    ensemble.guessing.fill_(int(decided.any(0).sum()) >= ENOUGH_TO_JUDGE and not informed)
+    ensemble.informed.fill_(above_chance and accuracy >= INFORMED_ACCURACY)
+    ensemble.guessing.fill_(int(decided.any(0).sum()) >= ENOUGH_TO_JUDGE and not above_chance)
     return FitMetrics(
         comparisons=len(p_left),
         heldout_accuracy=accuracy,
