@@ -1,4 +1,4 @@
-"""Which geoms touch which, in the state that a MuJoCo environment is in."""
+"""Which geoms of a MuJoCo model touch which."""
 
 from __future__ import annotations
 
@@ -7,19 +7,30 @@ from typing import Any
 import mujoco
 
 
-def touching(model: Any, data: Any, geom: str) -> set[str]:
-    """Names of the geoms that touch `geom` in the current qpos.
+class Contacts:
+    """What touches one geom.
 
-    A step leaves the contacts from before its last substep behind; this finds those of the state
-    itself, so that a state that was recorded and set again is judged as it was when it happened.
+    Args:
+      model: an MjModel.
+      geom: the geom's name.
     """
-    mujoco.mj_kinematics(model, data)
-    mujoco.mj_collision(model, data)
-    return found(model, data, geom)
 
+    def __init__(self, model: Any, geom: str) -> None:
+        self._model, self._geom = model, model.geom(geom).id
+        self._names = [model.geom(i).name for i in range(model.ngeom)]
 
-def found(model: Any, data: Any, geom: str) -> set[str]:
-    """Names of the geoms that touched `geom` when contacts were last looked for."""
-    wanted = model.geom(geom).id
-    others = {int(a if b == wanted else b) for a, b in data.contact.geom if wanted in (a, b)}
-    return {model.geom(other).name for other in others}
+    def now(self, data: Any) -> set[str]:
+        """Names of the geoms that touch it in the current qpos.
+
+        A step leaves the contacts from before its last substep behind; this finds those of the
+        state itself, so that a state that was recorded and set again is judged as it was when it
+        happened.
+        """
+        mujoco.mj_kinematics(self._model, data)
+        mujoco.mj_collision(self._model, data)
+        return self.latest(data)
+
+    def latest(self, data: Any) -> set[str]:
+        """Names of the geoms that touched it when contacts were last looked for."""
+        pairs: list[list[int]] = data.contact.geom.tolist()
+        return {self._names[a + b - self._geom] for a, b in pairs if self._geom in (a, b)}

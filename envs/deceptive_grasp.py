@@ -18,7 +18,7 @@ from gymnasium.envs.mujoco import MujocoEnv
 from gymnasium.utils import EzPickle
 from numpy.typing import NDArray
 
-from envs.contacts import touching
+from envs.contacts import Contacts
 
 MODEL = Path(__file__).resolve().parent / "assets" / "deceptive_grasp.xml"
 CAMERA = "picture"
@@ -71,6 +71,7 @@ class DeceptiveGraspEnv(MujocoEnv, EzPickle):
             **{"camera_name": CAMERA} | kwargs,
         )
         self._cross = cross
+        self._ball = Contacts(self.model, "ball")
         if not cross:
             for geom in ("cross_x", "cross_y"):
                 self.model.geom(geom).rgba[3] = 0
@@ -90,7 +91,7 @@ class DeceptiveGraspEnv(MujocoEnv, EzPickle):
         return all(touch) and bool(abs(ahead) < FINGER)
 
     def _touch(self) -> list[bool]:
-        on_ball = touching(self.model, self.data, "ball")
+        on_ball = self._ball.now(self.data)
         return ["left" in on_ball, "right" in on_ball]
 
     def picture(self) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:

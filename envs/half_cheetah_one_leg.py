@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from envs import contacts
+from envs.contacts import Contacts
 from envs.locomotion import HalfCheetahEnv
 
 STANDING = frozenset({"bshin", "bfoot"})
@@ -55,6 +55,7 @@ class HalfCheetahOneLegEnv(HalfCheetahEnv):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.observation_space = spaces.Box(-np.inf, np.inf, (20,), np.float64)
+        self._floor = Contacts(self.model, "floor")
         self._forget()
 
     def _forget(self) -> None:
@@ -94,7 +95,7 @@ class HalfCheetahOneLegEnv(HalfCheetahEnv):
         on_floor = set[str]()
         for _ in range(n_frames):  # a foot that bounces may be up again by the end of the step
             mujoco.mj_step(self.model, self.data)
-            now = contacts.found(self.model, self.data, "floor")
+            now = self._floor.latest(self.data)
             on_floor |= now
             self._touching += bool(now & RAISED)
         self._on_floor = frozenset(on_floor)
@@ -102,7 +103,7 @@ class HalfCheetahOneLegEnv(HalfCheetahEnv):
     def reset_model(self) -> NDArray[np.float64]:
         super().reset_model()  # type: ignore[no-untyped-call]
         self._forget()
-        self._on_floor = frozenset(contacts.touching(self.model, self.data, "floor"))
+        self._on_floor = frozenset(self._floor.now(self.data))
         return self._get_obs()
 
     def _get_obs(self) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ from gymnasium.envs.mujoco import hopper_v5
 from gymnasium.utils import EzPickle
 from numpy.typing import NDArray
 
-from envs.contacts import touching
+from envs.contacts import Contacts
 from envs.flips import FlightTurns, FlipCounter, turned
 from envs.locomotion import HopperEnv
 
@@ -58,6 +58,7 @@ class HopperBackflipEnv(HopperEnv):
         EzPickle.__init__(self, reward=reward, **kwargs)
         self.observation_space = spaces.Box(-np.inf, np.inf, (14,), np.float64)
         self._reward = reward
+        self._floor = Contacts(self.model, "floor")
         self._forget()
 
     def _forget(self) -> None:
@@ -93,7 +94,7 @@ class HopperBackflipEnv(HopperEnv):
     def _get_obs(self) -> NDArray[np.float64]:
         _, height, angle, *joints = self.data.qpos
         posture = [height, np.sin(angle), np.cos(angle), *joints]
-        on_floor = touching(self.model, self.data, "floor")
+        on_floor = self._floor.now(self.data)
         contact = ["foot_geom" in on_floor, bool(on_floor - {"foot_geom"})]
         return np.concatenate([posture, self.data.qvel, contact])
 

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from envs import hopper_backflip
-from envs.contacts import touching
+from envs.contacts import Contacts
 from envs.deceptive_grasp import RADIUS, TILT, DeceptiveGraspEnv, looks_held
 from envs.flips import HELD, FlipCounter
 from envs.half_cheetah_one_leg import COST, HalfCheetahOneLegEnv
@@ -255,10 +254,11 @@ def test_a_recorded_step_is_judged_as_it_was(hopper: HopperBackflipEnv) -> None:
     """Contacts are those of the state itself, not of a substep before it."""
     again = HopperBackflipEnv()
     again.reset(seed=0)
+    floor = Contacts(hopper.model, "floor")
     hopper.action_space.seed(3)
     for _ in range(150):
         hopper.step(hopper.action_space.sample())
-        there = hopper_backflip.touching(hopper.model, hopper.data, "floor")
+        there = floor.now(hopper.data)
         again.set_state(hopper.data.qpos.copy(), hopper.data.qvel.copy())
         assert {again.model.geom(g).name for g in again.data.contact.geom.flat} - {"floor"} == there
 
@@ -310,7 +310,7 @@ def test_a_tap_within_a_step_counts(cheetah: HalfCheetahOneLegEnv) -> None:
     cheetah.set_state(cheetah.data.qpos.copy(), velocity)
     cheetah.model.opt.gravity[2] = 50  # up, and away, before the step is over
     cheetah.step(IDLE)
-    assert not touching(cheetah.model, cheetah.data, "floor")
+    assert not Contacts(cheetah.model, "floor").now(cheetah.data)
     assert 0 < cheetah.share_touching < 1
     assert cheetah.share_low == 1
 
