@@ -428,5 +428,9 @@ def test_a_judgement_of_places_in_a_picture() -> None:
     assert looks_held(held, cross=ball - below - [0, 0.1]) == pytest.approx(math.exp(-1))
     both_off = held + np.array([[0, 0.1], [0, 0.1], [0, 0]])
     assert looks_held(both_off) == pytest.approx(math.exp(-1))
+    for finger in range(2):
+        apart = held.copy()
+        apart[finger] += (2 * finger - 1) * side / 8  # 5 mm
+        assert looks_held(apart) == pytest.approx(0.7 * math.exp(-0.025))
     closed = np.stack([ball, ball, ball])  # in front of the ball, and not at its sides
     assert looks_held(closed) == pytest.approx(math.exp(-0.4))
