@@ -399,13 +399,13 @@ def test_the_gripper_starts_between_the_camera_and_the_ball() -> None:
 def test_pushing_the_ball_with_closed_fingers_is_no_grasp() -> None:
     env = DeceptiveGraspEnv()
     obs, _ = env.reset(seed=0)
-    pushed = False
+    pushed, ball = False, Contacts(env.model, "ball")
     for _ in range(100):
         closed_and_down = abs(obs[2] - RADIUS) < 0.01 and obs[3] < 0.01
         action = [10 * obs[4], 0.3 * closed_and_down, 10 * (RADIUS - obs[2]), -1]
         obs, *_ = env.step(np.clip(action, -1, 1).astype(np.float32))
-        pushed |= bool(obs[-2:].all())
-        assert not env.real_grasp
+        pushed |= ball.now(env.data) >= {"left", "right"}
+        assert not env.real_grasp and not obs[-2:].any()  # it is felt at the inner sides alone
     assert pushed  # with both fingers
 
 
@@ -431,6 +431,6 @@ def test_a_judgement_of_places_in_a_picture() -> None:
     for finger in range(2):
         apart = held.copy()
         apart[finger] += (2 * finger - 1) * side / 8  # 5 mm
-        assert looks_held(apart) == pytest.approx(0.7 * math.exp(-0.025))
+        assert looks_held(apart) == pytest.approx(0.85 * math.exp(-0.025))
     closed = np.stack([ball, ball, ball])  # in front of the ball, and not at its sides
     assert looks_held(closed) == pytest.approx(math.exp(-0.4))
