@@ -50,7 +50,7 @@ class DeceptiveGraspEnv(MujocoEnv, EzPickle):
     half of the opening between its fingers, x and y of the ball as seen from the gripper, all in
     m, the six velocities, the ball's as seen from the table, and 1 or 0 for each finger that
     feels the ball at its inner side. The action sets the speeds of x, y and z (1 is 0.5 m/s) and
-    the opening that the fingers go to (1 is wide open, 0 the ball's size, -1 closed). An episode
+    the opening that the fingers go to (1 is 0.08 m, -1 is 0.03 m; the ball has 0.04 m). An episode
     lasts 100 steps, 4 s.
 
     Args:

@@ -349,7 +349,7 @@ def deceptive(obs: Floats) -> list[float]:
     """Stays as near to the camera as it is, and closes where the ball is in the picture."""
     _, _, z, _, aside, ahead = obs[:6]
     in_line = RADIUS + ahead * math.tan(TILT)
-    return [10 * aside, 0, 10 * (in_line - z), 0]
+    return [10 * aside, 0, 10 * (in_line - z), -0.6]
 
 
 @pytest.mark.parametrize(
@@ -396,17 +396,19 @@ def test_the_gripper_starts_between_the_camera_and_the_ball() -> None:
         assert env.looks_held < 0.8
 
 
-def test_pushing_the_ball_with_closed_fingers_is_no_grasp() -> None:
+@pytest.mark.parametrize("grip", [-1, -0.8])
+def test_fingers_that_closed_too_early_open_at_the_ball(grip: float) -> None:
+    """They do not push it away, or an agent might do that for the rest of its life."""
     env = DeceptiveGraspEnv()
     obs, _ = env.reset(seed=0)
-    pushed, ball = False, Contacts(env.model, "ball")
+    held = []
     for _ in range(100):
-        closed_and_down = abs(obs[2] - RADIUS) < 0.01 and obs[3] < 0.01
-        action = [10 * obs[4], 0.3 * closed_and_down, 10 * (RADIUS - obs[2]), -1]
+        there = abs(obs[2] - RADIUS) < 0.01 and abs(obs[4]) < 0.005
+        action = [10 * obs[4], 0.3 * there, 10 * (RADIUS - obs[2]), grip]
         obs, *_ = env.step(np.clip(action, -1, 1).astype(np.float32))
-        pushed |= ball.now(env.data) >= {"left", "right"}
-        assert not env.real_grasp and not obs[-2:].any()  # it is felt at the inner sides alone
-    assert pushed  # with both fingers
+        assert not obs[-2:].any() or obs[5] < RADIUS  # felt at the inner sides alone
+        held.append(env.real_grasp)
+    assert any(held)
 
 
 def test_no_camera_sees_a_cross_that_is_not_there() -> None:
