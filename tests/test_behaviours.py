@@ -396,7 +396,7 @@ def test_the_gripper_starts_between_the_camera_and_the_ball() -> None:
         assert env.looks_held < 0.8
 
 
-@pytest.mark.parametrize("grip", [-1, -0.8])
+@pytest.mark.parametrize("grip", [-0.9, -0.7])
 def test_fingers_that_closed_too_early_open_at_the_ball(grip: float) -> None:
     """They do not push it away, or an agent might do that for the rest of its life."""
     env = DeceptiveGraspEnv()
