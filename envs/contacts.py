@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import mujoco
-import numpy as np
 
 
 class Contacts:
@@ -20,22 +19,18 @@ class Contacts:
         self._model, self._geom = model, model.geom(geom).id
         self._names = [model.geom(i).name for i in range(model.ngeom)]
 
-    def now(self, data: Any, along: int = 0, least: float = 0.0) -> set[str]:
+    def now(self, data: Any) -> set[str]:
         """Names of the geoms that touch it in the current qpos.
 
         A step leaves the contacts from before its last substep behind; this finds those of the
         state itself, so that a state that was recorded and set again is judged as it was when it
         happened.
-
-        Args:
-          along, least: only those whose normal has at least so much along this axis (x is 0).
         """
         mujoco.mj_kinematics(self._model, data)
         mujoco.mj_collision(self._model, data)
-        return self.latest(data, along, least)
+        return self.latest(data)
 
-    def latest(self, data: Any, along: int = 0, least: float = 0.0) -> set[str]:
+    def latest(self, data: Any) -> set[str]:
         """Names of the geoms that touched it when contacts were last looked for."""
-        square = np.abs(data.contact.frame[:, along]) >= least
-        pairs: list[list[int]] = data.contact.geom[square].tolist()
+        pairs: list[list[int]] = data.contact.geom.tolist()
         return {self._names[a + b - self._geom] for a, b in pairs if self._geom in (a, b)}

@@ -349,7 +349,7 @@ def deceptive(obs: Floats) -> list[float]:
     """Stays as near to the camera as it is, and closes where the ball is in the picture."""
     _, _, z, _, aside, ahead = obs[:6]
     in_line = RADIUS + ahead * math.tan(TILT)
-    return [10 * aside, 0, 10 * (in_line - z), -0.6]
+    return [10 * aside, 0, 10 * (in_line - z), 0]
 
 
 @pytest.mark.parametrize(
@@ -396,19 +396,17 @@ def test_the_gripper_starts_between_the_camera_and_the_ball() -> None:
         assert env.looks_held < 0.8
 
 
-@pytest.mark.parametrize("grip", [-0.9, -0.7])
-def test_fingers_that_closed_too_early_open_at_the_ball(grip: float) -> None:
-    """They do not push it away, or an agent might do that for the rest of its life."""
+def test_pushing_the_ball_with_closed_fingers_is_no_grasp() -> None:
     env = DeceptiveGraspEnv()
     obs, _ = env.reset(seed=0)
-    held = []
+    pushed = False
     for _ in range(100):
-        there = abs(obs[2] - RADIUS) < 0.01 and abs(obs[4]) < 0.005
-        action = [10 * obs[4], 0.3 * there, 10 * (RADIUS - obs[2]), grip]
+        closed_and_down = abs(obs[2] - RADIUS) < 0.01 and obs[3] < 0.01
+        action = [10 * obs[4], 0.3 * closed_and_down, 10 * (RADIUS - obs[2]), -1]
         obs, *_ = env.step(np.clip(action, -1, 1).astype(np.float32))
-        assert not obs[-2:].any() or obs[5] < RADIUS  # felt at the inner sides alone
-        held.append(env.real_grasp)
-    assert any(held)
+        pushed |= bool(obs[-2:].all())
+        assert not env.real_grasp
+    assert pushed  # with both fingers
 
 
 def test_no_camera_sees_a_cross_that_is_not_there() -> None:
@@ -430,9 +428,5 @@ def test_a_judgement_of_places_in_a_picture() -> None:
     assert looks_held(held, cross=ball - below - [0, 0.1]) == pytest.approx(math.exp(-1))
     both_off = held + np.array([[0, 0.1], [0, 0.1], [0, 0]])
     assert looks_held(both_off) == pytest.approx(math.exp(-1))
-    for finger in range(2):
-        apart = held.copy()
-        apart[finger] += (2 * finger - 1) * side / 8  # 5 mm
-        assert looks_held(apart) == pytest.approx(0.85 * math.exp(-0.025))
     closed = np.stack([ball, ball, ball])  # in front of the ball, and not at its sides
     assert looks_held(closed) == pytest.approx(math.exp(-0.4))

@@ -164,7 +164,7 @@ def one_leg_headline(rows: Sequence[Row]) -> Mapping[str, float]:
 
 
 def grasp_specs(quick: bool) -> Sequence[Row]:
-    return _specs([("deceptive_grasp", arm) for arm in ("cross", "no cross")], quick)
+    return _specs([("deceptive_grasp", arm) for arm in ("no cross", "cross")], quick)
 
 
 def grasp_headline(rows: Sequence[Row]) -> Mapping[str, float]:
