@@ -22,6 +22,7 @@ from prefrl.spaces import check_spaces
 from prefrl.types import PrefrlError
 
 MANY_CORES = 4
+"""From which images are worth a process for each environment."""
 
 
 def make_env(

@@ -109,6 +109,8 @@ def _is_finite(agent: BaseAlgorithm) -> bool:
 def load_trained(config: RunConfig, run: RunDir) -> tuple[BaseAlgorithm, RewardEnsemble]:
     """The agent and the reward ensemble of a run's newest checkpoint.
 
+    A run that was trained on a GPU is read on the CPU where there is none.
+
     Raises:
       PrefrlError: the run has none yet.
     """
@@ -117,6 +119,8 @@ def load_trained(config: RunConfig, run: RunDir) -> tuple[BaseAlgorithm, RewardE
     checkpoint = checkpoints.latest(run.checkpoints)
     if checkpoint is None:
         raise PrefrlError(f"{run.path} has no checkpoint yet: train it first")
+    if config.device == "cuda":
+        config = replace(config, device="auto")
     env = build_env(replace(config.env, vec="dummy"), config.seed, ring_steps(config))
     reward = build_reward(config, env.observation_space, env.action_space)
     agent = build_agent(config, env, reward)
@@ -179,7 +183,7 @@ def build_reward(
         output_std=reward.output_std,
         generator=torch.Generator().manual_seed(config.seed),
     )
-    return ensemble.to(choose_device(config.device, is_image_space(observation)))
+    return ensemble.to(_device(config, observation))
 
 
 def _rebuild_reward(
@@ -204,8 +208,12 @@ def build_agent(config: RunConfig, env: Recorder, reward: RewardEnsemble) -> Bas
 
 def build_spec(config: RunConfig, observation: gym.Space[Any]) -> AgentSpec:
     """The agent of a configuration; a device of its own in its keyword arguments goes first."""
-    device = str(choose_device(config.device, is_image_space(observation)))
+    device = str(_device(config, observation))
     return agent_spec(config.agent.name, {"device": device} | config.agent.kwargs)
+
+
+def _device(config: RunConfig, observation: gym.Space[Any]) -> torch.device:
+    return choose_device(config.device, is_image_space(observation))
 
 
 def normalised(env: VecEnv, spec: AgentSpec, obs: bool, reward: bool = False) -> VecEnv:

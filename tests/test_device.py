@@ -79,6 +79,19 @@ def test_images_are_stepped_in_processes_where_there_are_cores(
         venv.close()
 
 
+def test_a_run_that_names_a_gpu_is_read_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunDir.create(tmp_path / "run", short("cpu"))
+    agent, _ = train(short("cpu"), run)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    again, reward = load_trained(short("cuda"), run)
+    assert again.device.type == reward.device.type == "cpu"
+    for old, new in zip(agent.policy.parameters(), again.policy.parameters(), strict=True):
+        assert torch.equal(old, new)
+    run.unlock()
+
+
 @pytest.mark.gpu
 def test_a_gpu_predicts_what_the_cpu_does(ensemble_of: Callable[..., RewardEnsemble]) -> None:
     here, there = ensemble_of(), ensemble_of().to("cuda")
@@ -125,7 +138,7 @@ def test_a_run_on_a_gpu_learns_and_is_read_without_one(
     assert agent.device.type == reward.device.type == "cuda"
     assert read_metrics(run.metrics_path)[-1]["heldout_accuracy"] > 0.6
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    again, read = load_trained(short("auto"), run)
+    again, read = load_trained(short("cuda"), run)
     assert again.device.type == read.device.type == "cpu"
     for old, new in zip(agent.policy.parameters(), again.policy.parameters(), strict=True):
         assert torch.equal(old.cpu(), new)

@@ -17,7 +17,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
 from prefrl.bench.study import Row, Study
-from prefrl.bench.tasks import row_config, row_spec, rows_of, seeds, train_anew
+from prefrl.bench.tasks import row_config, row_specs, rows_of, train_anew
 from prefrl.config import EnvConfig, RunConfig
 from prefrl.environments import make_single
 from prefrl.evaluate import EVAL_SEED, play_episode, train_rl
@@ -133,7 +133,7 @@ def _film(config: EnvConfig, states: Sequence[Array], path: Path) -> None:
 
 
 def backflip_specs(quick: bool) -> Sequence[Row]:
-    return _specs([("hopper_backflip", arm) for arm in ("labels", "handwritten")], quick)
+    return row_specs([("hopper_backflip", arm) for arm in ("labels", "handwritten")], quick)
 
 
 def backflip_headline(rows: Sequence[Row]) -> Mapping[str, float]:
@@ -148,7 +148,9 @@ def backflip_headline(rows: Sequence[Row]) -> Mapping[str, float]:
 
 
 def one_leg_specs(quick: bool) -> Sequence[Row]:
-    return _specs([("half_cheetah_one_leg", "labels"), ("half_cheetah_paper", "2M steps")], quick)
+    return row_specs(
+        [("half_cheetah_one_leg", "labels"), ("half_cheetah_paper", "2M steps")], quick
+    )
 
 
 def one_leg_headline(rows: Sequence[Row]) -> Mapping[str, float]:
@@ -164,7 +166,7 @@ def one_leg_headline(rows: Sequence[Row]) -> Mapping[str, float]:
 
 
 def grasp_specs(quick: bool) -> Sequence[Row]:
-    return _specs([("deceptive_grasp", arm) for arm in ("no cross", "cross")], quick)
+    return row_specs([("deceptive_grasp", arm) for arm in ("no cross", "cross")], quick)
 
 
 def grasp_headline(rows: Sequence[Row]) -> Mapping[str, float]:
@@ -183,7 +185,7 @@ def atari_specs(quick: bool) -> Sequence[Row]:
         *(("pong", "labels"), ("pong", "true reward")),
         *(("enduro_stay_even", "labels"), ("enduro", "true reward")),
     )
-    return _specs(taught, quick)
+    return row_specs(taught, quick)
 
 
 def atari_headline(rows: Sequence[Row]) -> Mapping[str, float]:
@@ -198,13 +200,6 @@ def atari_headline(rows: Sequence[Row]) -> Mapping[str, float]:
             found[f"{name}_overtaken"] = _mean(mine, "passed") + _mean(mine, "passed_by")
             found[f"{name}_alongside"] = _mean(mine, "alongside")
     return found
-
-
-def _specs(taught: Sequence[tuple[str, str]], quick: bool) -> list[Row]:
-    """Rows of tasks and arms, for each of their seeds."""
-    return [
-        row_spec(task, arm, seed, quick) for task, arm in taught for seed in seeds(task, arm, quick)
-    ]
 
 
 def _mean(rows: Sequence[Row], key: str) -> float:

@@ -12,7 +12,7 @@ from numpy.random import default_rng
 
 from prefrl.bench.references import reference_of, require_references
 from prefrl.bench.study import Row, Study
-from prefrl.bench.tasks import iqm, row_config, row_spec, rows_of, seeds, train_anew
+from prefrl.bench.tasks import iqm, row_config, row_specs, rows_of, seeds, train_anew
 from prefrl.config import RunConfig
 from prefrl.evaluate import EVAL_SEED, LEAKS, predictor_quality, train_on_leak, true_returns
 from prefrl.types import Array
@@ -123,11 +123,7 @@ def scores_of(rows: Sequence[Row]) -> list[float]:
 
 
 def specs(quick: bool) -> Sequence[Row]:
-    return [
-        row_spec(task, arm, seed, quick)
-        for task, arm in LOOP_ROWS
-        for seed in seeds(task, arm, quick)
-    ]
+    return row_specs(LOOP_ROWS, quick)
 
 
 COLUMNS = (

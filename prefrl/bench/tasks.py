@@ -94,6 +94,13 @@ def row_spec(task: str, arm: str, seed: int, quick: bool) -> Row:
     return {"task": task, "arm": arm, "seed": seed, "quick": quick, "settings": settings}
 
 
+def row_specs(pairs: Sequence[tuple[str, str]], quick: bool) -> list[Row]:
+    """The same of pairs of a task and an arm, for each of their seeds."""
+    return [
+        row_spec(task, arm, seed, quick) for task, arm in pairs for seed in seeds(task, arm, quick)
+    ]
+
+
 def rows_of(rows: Sequence[Row], task: str, arm: str) -> list[Row]:
     """Those of one arm of a task."""
     return [r for r in rows if (r["task"], r["arm"]) == (task, arm)]
