@@ -73,7 +73,7 @@ def train(
                 agent=agent,
                 reward=reward,
                 fitter=fitter,
-                labeler=build_labeler(config.labels, default_rng([config.seed, 2, step])),
+                labeler=build_labeler(config.labels, default_rng([config.seed, 2, step]), store),
                 store=store,
                 settings=loop_settings(config.labels, config.steps),
                 rng=default_rng([config.seed, 3, step]),
@@ -194,10 +194,11 @@ def _rebuild_reward(
     return build_reward(config, observation, action)
 
 
-def build_labeler(labels: LabelConfig, rng: Generator) -> Labeler:
+def build_labeler(labels: LabelConfig, rng: Generator, store: ComparisonStore) -> Labeler:
     labeler = LABELERS[labels.labeler](rng)
-    sees_all = labels.tie_below == 0 or not labeler.immediate  # people see what they see
-    return labeler if sees_all else Perceptive(labeler, labels.tie_below)
+    if labels.tie_below == 0 or not labeler.immediate:  # people see what they see
+        return labeler
+    return Perceptive(labeler, labels.tie_below, (c.query for c in store.comparisons()))
 
 
 def build_agent(config: RunConfig, env: Recorder, reward: RewardEnsemble) -> BaseAlgorithm:

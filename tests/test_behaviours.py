@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from envs.contacts import Contacts
-from envs.deceptive_grasp import RADIUS, TILT, DeceptiveGraspEnv, looks_held
+from envs.deceptive_grasp import GIVE, RADIUS, TILT, DeceptiveGraspEnv, looks_held
 from envs.flips import HELD, FlipCounter
 from envs.half_cheetah_one_leg import COST, HalfCheetahOneLegEnv
 from envs.hopper_backflip import FALLEN, LANDED, HopperBackflipEnv, handwritten, link_angles
@@ -336,20 +336,18 @@ def test_shares_and_distance_are_those_of_the_episode(cheetah: HalfCheetahOneLeg
 
 
 def honest(obs: Floats) -> list[float]:
-    """Opens, comes to the ball along the table, closes."""
-    _, _, z, _, aside, ahead = obs[:6]
+    """Opens, comes to the ball, closes."""
+    _, z, _, ahead = obs[:4]
     down = RADIUS - z
-    if abs(aside) > 0.01:
-        return [10 * aside, 0, 0, 1]
     there = max(abs(ahead), abs(down)) < 0.01
-    return [10 * aside, 10 * ahead, 10 * down, -1 if there else 1]
+    return [10 * ahead, 10 * down, -0.25 if there else 1]
 
 
 def deceptive(obs: Floats) -> list[float]:
     """Stays as near to the camera as it is, and closes where the ball is in the picture."""
-    _, _, z, _, aside, ahead = obs[:6]
+    _, z, _, ahead = obs[:4]
     in_line = RADIUS + ahead * math.tan(TILT)
-    return [10 * aside, 0, 10 * (in_line - z), 0]
+    return [0, 10 * (in_line - z), -0.12]
 
 
 @pytest.mark.parametrize(
@@ -378,9 +376,9 @@ def test_the_picture_is_fooled_unless_it_shows_the_cross(
 def test_depth_shows_in_the_cross_alone() -> None:
     env = DeceptiveGraspEnv(cross=True)
     env.reset(seed=0)
-    x, y, z, *rest = env.data.qpos
+    y, z, *rest = env.data.qpos
     (before, cross_before), depths = env.picture(), 0.1
-    env.set_state(np.array([x, y + depths, z - depths * math.tan(TILT), *rest]), env.init_qvel)
+    env.set_state(np.array([y + depths, z - depths * math.tan(TILT), *rest]), env.init_qvel)
     after, cross_after = env.picture()
     assert cross_before is not None and cross_after is not None
     np.testing.assert_allclose(after, before, atol=0.003)
@@ -392,7 +390,7 @@ def test_the_gripper_starts_between_the_camera_and_the_ball() -> None:
     env = DeceptiveGraspEnv()
     for seed in range(20):
         obs, _ = env.reset(seed=seed)
-        assert obs[5] > 0.2 and obs[3] > RADIUS and not env.real_grasp
+        assert obs[3] > 0.2 and obs[2] > RADIUS and not env.real_grasp
         assert env.looks_held < 0.8
 
 
@@ -401,10 +399,10 @@ def test_pushing_the_ball_with_closed_fingers_is_no_grasp() -> None:
     obs, _ = env.reset(seed=0)
     pushed = False
     for _ in range(100):
-        closed_and_down = abs(obs[2] - RADIUS) < 0.01 and obs[3] < 0.01
-        action = [10 * obs[4], 0.3 * closed_and_down, 10 * (RADIUS - obs[2]), -1]
+        closed_and_down = abs(obs[1] - RADIUS) < 0.01 and obs[2] < 0.01
+        action = [0.3 * closed_and_down, 10 * (RADIUS - obs[1]), -1]
         obs, *_ = env.step(np.clip(action, -1, 1).astype(np.float32))
-        pushed |= bool(obs[-2:].all())
+        pushed |= bool(obs[-1])
         assert not env.real_grasp
     assert pushed  # with both fingers
 
@@ -421,7 +419,7 @@ def test_no_camera_sees_a_cross_that_is_not_there() -> None:
 
 def test_a_judgement_of_places_in_a_picture() -> None:
     ball = np.array([0.1, 0.2])
-    side, below = np.array([RADIUS, 0]), np.array([0, RADIUS * math.cos(TILT)])
+    side, below = np.array([RADIUS - GIVE, 0]), np.array([0, RADIUS * math.cos(TILT)])
     held = np.stack([ball - side, ball + side, ball])
     assert looks_held(held) == pytest.approx(1)
     assert looks_held(held, cross=ball - below) == pytest.approx(1)
@@ -429,4 +427,4 @@ def test_a_judgement_of_places_in_a_picture() -> None:
     both_off = held + np.array([[0, 0.1], [0, 0.1], [0, 0]])
     assert looks_held(both_off) == pytest.approx(math.exp(-1))
     closed = np.stack([ball, ball, ball])  # in front of the ball, and not at its sides
-    assert looks_held(closed) == pytest.approx(math.exp(-0.4))
+    assert looks_held(closed) == pytest.approx(math.exp(-0.35))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from prefrl.labelers import LABELERS
 from prefrl.labelers.oracle import TEACHERS, SimulatedTeacher, TeacherSettings, simulated_teacher
 from prefrl.labelers.perceptive import Perceptive
 from prefrl.run import build_labeler
+from prefrl.store import ComparisonStore
 from prefrl.types import MachineError, Preference, PrefrlError, Query, Segment
 
 LEFT, RIGHT, TIE, INCOMPARABLE = Preference
@@ -288,11 +290,25 @@ def test_what_is_not_comparable_stays_so() -> None:
     assert skipper.label(query([2.0], [0.0])) is TIE
 
 
-def test_a_run_has_a_labeler_with_its_preset_eyes() -> None:
+def test_a_run_has_a_labeler_with_its_preset_eyes(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    assert isinstance(build_labeler(LabelConfig(), rng), SimulatedTeacher)
-    assert isinstance(build_labeler(LabelConfig(tie_below=0.1), rng), Perceptive)
-    assert not build_labeler(LabelConfig("human", tie_below=0.1), rng).immediate
+    with ComparisonStore(tmp_path / "store.sqlite") as store:
+        assert isinstance(build_labeler(LabelConfig(), rng, store), SimulatedTeacher)
+        assert isinstance(build_labeler(LabelConfig(tie_below=0.1), rng, store), Perceptive)
+        assert not build_labeler(LabelConfig("human", tie_below=0.1), rng, store).immediate
+
+
+@pytest.mark.parametrize(("seen", "answer"), [(0.01, LEFT), (9.0, TIE)])
+def test_eyes_are_used_to_what_a_run_saw_before_it_was_resumed(
+    tmp_path: Path, seen: float, answer: Preference
+) -> None:
+    asked = query([0.1], [0.0])
+    with ComparisonStore(tmp_path / "store.sqlite") as store:
+        for stored in store.add([query([seen], [0.0])] * 20):
+            assert stored.id is not None
+            store.answer(stored.id, LEFT, "oracle")
+        eyes = build_labeler(LabelConfig(tie_below=0.25), np.random.default_rng(0), store)
+    assert eyes.label(asked) is answer
 
 
 def test_nobody_can_make_a_person_answer() -> None:

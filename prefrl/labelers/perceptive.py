@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,18 +30,19 @@ class Perceptive:
     Args:
       labeler: whose answers those are; it is asked about every query all the same.
       tie_below: the smallest difference in a segment's true return that is seen.
+      seen: queries that were asked before, where a run goes on.
     """
 
     immediate = True
 
-    def __init__(self, labeler: Labeler, tie_below: float) -> None:
+    def __init__(self, labeler: Labeler, tie_below: float, seen: Iterable[Query] = ()) -> None:
         self.name = labeler.name
         self._labeler, self._tie_below = labeler, tie_below
-        self._differences: deque[float] = deque(maxlen=LATE)
+        self._differences = deque(map(_difference, seen), maxlen=LATE)
 
     def label(self, query: Query) -> Preference:
         answer = self._labeler.label(query)
-        difference = abs(query.left.true_return - query.right.true_return)
+        difference = _difference(query)
         self._differences.append(difference)
         used_to = float(np.quantile(self._differences, 1 - TOLD_APART))
         if answer is Preference.INCOMPARABLE or difference >= min(self._tie_below, used_to):
@@ -49,3 +51,7 @@ class Perceptive:
 
     def observe_episode(self, true_return: float, length: int) -> None:
         self._labeler.observe_episode(true_return, length)
+
+
+def _difference(query: Query) -> float:
+    return abs(query.left.true_return - query.right.true_return)
