@@ -17,24 +17,25 @@ STANDING = frozenset({"bshin", "bfoot"})
 RAISED = frozenset({"fshin", "ffoot"})
 CLEARANCE = 0.2
 """Of the front foot's middle over the floor, in m; on the floor it is at 0.05 to 0.1."""
-COST = 20.0
-"""Of a step that is not on the back leg alone: several times what running on both legs is worth.
-At 10 a front foot that taps the floor in each stride pays off, and at 20 in one seed of two."""
+LOW_COST, COST = 10.0, 30.0
+"""Of a step with the front leg not raised, and of one in which it touches the floor or the cheetah
+has fallen: several times what running on both legs is worth. At 10 for both a front foot that taps
+the floor in each stride pays off."""
 
 
 class HalfCheetahOneLegEnv(HalfCheetahEnv):
     """HalfCheetah-v5 that is to move forward (to the right) on its back leg, the front leg raised.
 
-    The true reward is the forward speed in m/s, less COST in a step that is not on the back leg
-    alone: when the front leg is not raised, or anything but the back leg's foot and shin touches
-    the floor, or the cheetah is upside down. Raised is a front foot CLEARANCE above the floor: a
+    The true reward is the forward speed in m/s, less COST in a step in which anything but the back
+    leg's foot and shin touches the floor, or the cheetah is upside down, and less LOW_COST in
+    another one with the front leg not raised. Raised is a front foot CLEARANCE above the floor: a
     cheetah that gallops on both legs is in the air most of the time, and its front foot on the
     floor for few steps. The back leg has the stronger motors: 120, 90 and 60 Nm against 120, 60
     and 30.
 
-    The observation is HalfCheetah-v5's, and 1 or 0 for each of these: the back leg touched the
-    floor in the step, the front leg is not raised, the cheetah has fallen. Everybody who watches
-    sees them.
+    The observation is HalfCheetah-v5's, and 1 or 0 for each of these in the step: the back leg
+    touched the floor, the front leg did, the front leg was not raised, the cheetah has fallen.
+    Everybody who watches sees them.
 
     Attributes:
       distance: metres moved forward since the last reset.
@@ -47,14 +48,15 @@ class HalfCheetahOneLegEnv(HalfCheetahEnv):
     metadata = HalfCheetahEnv.metadata | {
         "instruction": "Choose the clip in which the cheetah moves forward (to the right) faster "
         "on its back leg alone, with its front leg off the floor.",
-        "true_reward": f"forward speed, less {COST:.0f} while not on the back leg alone",
+        "true_reward": f"forward speed, less {COST:.0f} while not on the back leg alone, "
+        f"{LOW_COST:.0f} with the front leg low",
     }
 
     _on_floor: frozenset[str] = frozenset()  # in the latest step
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.observation_space = spaces.Box(-np.inf, np.inf, (20,), np.float64)
+        self.observation_space = spaces.Box(-np.inf, np.inf, (21,), np.float64)
         self._floor = Contacts(self.model, "floor")
         self._forget()
 
@@ -81,14 +83,14 @@ class HalfCheetahOneLegEnv(HalfCheetahEnv):
     def step(  # type: ignore[override]
         self, action: NDArray[np.float32]
     ) -> tuple[NDArray[np.float64], float, bool, bool, dict[str, Any]]:
-        """One step; action (6,), observation (20,)."""
+        """One step; action (6,), observation (21,)."""
         obs, speed, _, truncated, info = super().step(action)  # type: ignore[no-untyped-call]
-        low, fallen = bool(obs[-2]), bool(obs[-1])
+        touching, low, fallen = map(bool, obs[-3:])
         self._steps += 1
         self._low += low
         self._fallen += fallen
-        reward = float(speed) - COST * (low or fallen)
-        return obs, reward, False, truncated, info
+        cost = COST if touching or fallen else LOW_COST * low
+        return obs, float(speed) - cost, False, truncated, info
 
     def _step_mujoco_simulation(self, ctrl: NDArray[np.float32], n_frames: int) -> None:
         self.data.ctrl[:] = ctrl
@@ -107,8 +109,9 @@ class HalfCheetahOneLegEnv(HalfCheetahEnv):
         return self._get_obs()
 
     def _get_obs(self) -> NDArray[np.float64]:
-        up = self.data.geom("ffoot").xpos[2] > CLEARANCE and not self._on_floor & RAISED
+        touching = bool(self._on_floor & RAISED)
+        low = touching or self.data.geom("ffoot").xpos[2] <= CLEARANCE
         upside_down = math.cos(self.data.qpos[2]) < 0
         fallen = bool(self._on_floor - STANDING - RAISED) or upside_down
-        seen = [bool(self._on_floor & STANDING), not up, fallen]
+        seen = [bool(self._on_floor & STANDING), touching, low, fallen]
         return np.concatenate([super()._get_obs(), seen])  # type: ignore[no-untyped-call]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from envs.contacts import Contacts
 from envs.deceptive_grasp import GIVE, RADIUS, TILT, DeceptiveGraspEnv, looks_held
 from envs.flips import HELD, FlipCounter
-from envs.half_cheetah_one_leg import COST, HalfCheetahOneLegEnv
+from envs.half_cheetah_one_leg import COST, LOW_COST, HalfCheetahOneLegEnv
 from envs.hopper_backflip import FALLEN, LANDED, HopperBackflipEnv, handwritten, link_angles
 from prefrl.quiet import quiet_mujoco
 
@@ -298,8 +298,8 @@ def test_a_leg_in_a_gallop_is_not_raised(cheetah: HalfCheetahOneLegEnv) -> None:
     put(cheetah, np.array([0, 0, 0.1, *[0.0] * 6]), above=0.05)
     obs, reward, *_, info = cheetah.step(IDLE)
     assert (cheetah.share_touching, cheetah.share_low) == (0, 1)
-    assert list(obs[-3:]) == [0, 1, 0]
-    assert reward == pytest.approx(info["x_velocity"] - COST)
+    assert list(obs[-4:]) == [0, 0, 1, 0]
+    assert reward == pytest.approx(info["x_velocity"] - LOW_COST)
 
 
 def test_a_tap_within_a_step_counts(cheetah: HalfCheetahOneLegEnv) -> None:

@@ -50,6 +50,7 @@ LINES: dict[str, dict[str, tuple[str, str]]] = {
     },
     "one-leg": {
         "distance_share": ("One-legged cheetah, its way as a share of the two-legged one's", ".0%"),
+        "distance_share_as_long": ("The same, of one that trained for as many steps", ".0%"),
         "other_foot": ("One-legged cheetah, share of the time on its other foot", ".1%"),
     },
     "grasp": {

@@ -35,7 +35,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "shuffled": {"labels": {"labeler": "shuffled"}},
     "asynchronous": {"reward": {"fit": "async"}},
     "labels": {},
-    "2M steps": {"steps": 2_000_000},
+    "5M steps": {"steps": 5_000_000},
     "true reward": {},
     "handwritten": {"env": {"kwargs": {"reward": "handwritten"}}},
     "no cross": {},
