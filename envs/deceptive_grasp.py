@@ -154,7 +154,7 @@ def looks_held(seen: NDArray[np.float64], cross: NDArray[np.float64] | None = No
         and the ball's centre, (3, 2).
       cross: place of the cross, which lies on the table right below the gripper, (2,).
     Returns:
-        1 where both fingers press into the sides of the ball's outline and the cross, if any, is
+      1 where both fingers press into the sides of the ball's outline and the cross, if any, is
       where the ball touches the table; e times less for each BLUR that they are off.
     """
     left, right, ball = seen
