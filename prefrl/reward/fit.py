@@ -20,7 +20,8 @@ from prefrl.reward.losses import bradley_terry_loss
 
 OVERFIT_HIGH, OVERFIT_LOW = 1.5, 1.1
 """Held-out over training loss is kept between these (Christiano et al. 2017, section 2.2.3)."""
-_HELDOUT_VALUES = 2**26  # inputs judged at once: images by the thousand fill memory
+_JUDGED_VALUES = 2**26  # inputs judged at once: images by the thousand fill memory
+_TRAIN_SAMPLE = 256  # of each member's own comparisons, on which its training loss is reported
 _L2_STEP, _L2_LEAST, _L2_MOST = 1.5, 1e-6, 1e-1
 INFORMED_ACCURACY = 0.7
 """Share of right held-out answers from which members that agree are taken to know the answer."""
@@ -70,9 +71,10 @@ def fit(
         ensemble.set_inputs(inputs)
     weights = torch.as_tensor(data.bootstrap_weights(ensemble.n_members)).T.to(p_left)  # (M, N)
     heldout = weights == 0
-    drawn = _indices(~heldout)
+    drawn, kept = _indices(~heldout), _indices(heldout)
     optimizer = torch.optim.Adam(ensemble.net.parameters(), settings.learning_rate, fused=True)
     best_loss, best_net, stale, epochs = math.inf, _copy(ensemble.net), 0, 0
+    best_differences = torch.zeros(kept.shape, device=device)  # of a net that knows nothing
     for epochs in range(1, max_epochs + 1):  # noqa: B007 - reported below
         total = torch.zeros(ensemble.n_members, device=device)
         with _training(ensemble.net, rng, device):
@@ -80,19 +82,33 @@ def fit(
                 batch = _rows(inputs, index), p_left[index], weights.gather(1, index)
                 total += _step(ensemble, optimizer, *batch, settings.noise)
         train = total / weights.sum(1)
-        held = _heldout_loss(ensemble, inputs, p_left, heldout, settings.noise)
+        differences = _differences(ensemble, inputs, kept)
+        held = _masked_loss(differences, p_left, heldout, kept, settings.noise)
         _adapt_l2(ensemble.l2, held, train)
         # A handful of answers may leave a member none to be judged by but its own.
         judged = float(torch.where(held.isnan(), train, held).mean())
         if judged < best_loss - 1e-4:
             best_loss, best_net, stale = judged, _copy(ensemble.net), 0
+            best_differences = differences
         else:
             stale += 1
             if stale >= settings.patience:
                 break
     ensemble.net.load_state_dict(best_net)
     ensemble.set_scale(data.reference)
-    return _summary(ensemble, inputs, p_left, heldout, epochs)
+    judged_by = p_left.cpu(), heldout.cpu(), kept.cpu()
+    accuracy, nll = _calibrate(ensemble, best_differences.cpu(), *judged_by)
+    sample = drawn[:, :: math.ceil(drawn.shape[1] / _TRAIN_SAMPLE)]
+    calibrated = _differences(ensemble, inputs, sample) / ensemble.temperature
+    return FitMetrics(
+        comparisons=len(p_left),
+        heldout_accuracy=accuracy,
+        heldout_nll=nll,
+        train_nll=float(_masked_loss(calibrated, p_left, ~heldout, sample).nanmean()),
+        temperature=float(ensemble.temperature),
+        epochs=epochs,
+        guessing=bool(ensemble.guessing),
+    )
 
 
 def _near(inputs: Tensor, device: torch.device) -> Tensor:
@@ -160,17 +176,27 @@ def _step(
 
 
 @torch.no_grad()
-def _heldout_loss(
-    ensemble: RewardEnsemble, inputs: Tensor, p_left: Tensor, heldout: Tensor, noise: float
+def _differences(ensemble: RewardEnsemble, inputs: Tensor, index: Tensor) -> Tensor:
+    """Left minus right returns that each member predicts for comparisons of its own, (M, K)."""
+    pairs = max(1, _JUDGED_VALUES // (len(index) * inputs[0].numel()))
+    found = [_returns(ensemble, _rows(inputs, part)) for part in torch.split(index, pairs, dim=1)]
+    returns = torch.cat(found, dim=1)
+    return returns[..., 0] - returns[..., 1]
+
+
+def _masked_loss(
+    differences: Tensor, p_left: Tensor, mask: Tensor, index: Tensor, noise: float = 0.0
 ) -> Tensor:
-    """Mean loss of each member on what it was not trained on, (M,); NaN where there is nothing."""
-    kept = _indices(heldout)
-    pairs = max(1, _HELDOUT_VALUES // (len(kept) * inputs[0].numel()))
-    losses = []
-    for index in torch.split(kept, pairs, dim=1):
-        returns = _returns(ensemble, _rows(inputs, index))
-        losses.append(bradley_terry_loss(returns[..., 0], returns[..., 1], p_left[index], noise))
-    return _mean_where(torch.cat(losses, dim=1), heldout.gather(1, kept))
+    """Mean loss of each member on those of its comparisons that count, (M,); NaN: there are none.
+
+    Args:
+      differences: of the comparisons at `index`, (M, K).
+      p_left, mask: of all comparisons, (N,) and (M, N).
+    """
+    zero = torch.zeros_like(differences)
+    losses = bradley_terry_loss(differences, zero, p_left[index], noise)
+    counts = mask.gather(1, index)
+    return (losses * counts).sum(1) / counts.sum(1)
 
 
 def _returns(ensemble: RewardEnsemble, batch: Tensor) -> Tensor:
@@ -178,18 +204,6 @@ def _returns(ensemble: RewardEnsemble, batch: Tensor) -> Tensor:
     m, b, two, t, d = batch.shape
     rewards: Tensor = ensemble(batch.reshape(m, b * two * t, d))
     return rewards.reshape(m, b, two, t).sum(-1)
-
-
-@torch.no_grad()
-def _all_returns(ensemble: RewardEnsemble, inputs: Tensor) -> Tensor:
-    """Every member's returns of every comparison, (M, N, 2)."""
-    rewards = ensemble._score(inputs.reshape(-1, inputs.shape[-1]))
-    return rewards.reshape(ensemble.n_members, *inputs.shape[:3]).sum(-1)
-
-
-def _mean_where(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the masked comparisons of each member, (M,); NaN where there are none."""
-    return (values * mask).sum(1) / mask.sum(1)
 
 
 def _adapt_l2(l2: Tensor, heldout: Tensor, train: Tensor) -> None:
@@ -238,32 +252,30 @@ def beats_chance(nll: float, n: int) -> bool:
     return n > 0 and float(chi2.sf(2 * n * (math.log(2) - nll), df=1)) < 1e-3
 
 
-def _summary(
-    ensemble: RewardEnsemble, inputs: Tensor, p_left: Tensor, heldout: Tensor, epochs: int
-) -> FitMetrics:
-    returns = _all_returns(ensemble, inputs).cpu()
-    p_left, heldout = p_left.cpu(), heldout.cpu()
-    differences = returns[..., 0] - returns[..., 1]  # (M, N)
-    targets = p_left.expand_as(differences)
-    tau = fit_temperature(differences[heldout], targets[heldout])
+def _calibrate(
+    ensemble: RewardEnsemble, differences: Tensor, p_left: Tensor, heldout: Tensor, kept: Tensor
+) -> tuple[float, float]:
+    """Set the temperature, and what held-out answers say of the ensemble.
+
+    Args:
+      differences: left minus right returns of the comparisons at `kept`, (M, K).
+      p_left, heldout: of all comparisons, (N,) and (M, N).
+    Returns:
+      Accuracy on held-out answers, and their mean negative log-likelihood.
+    """
+    judged, targets = heldout.gather(1, kept), p_left[kept]
+    tau = fit_temperature(differences[judged], targets[judged])
     ensemble.temperature.fill_(tau)
-    loss = bradley_terry_loss(differences / tau, torch.zeros(()), p_left)
-    decided = heldout & (p_left != 0.5)
+    nll = bradley_terry_loss(differences[judged] / tau, torch.zeros(()), targets[judged]).mean()
+    decided = judged & (targets != 0.5)
     right = (differences > 0) == (targets > 0.5)
     accuracy = float(right[decided].float().mean()) if decided.any() else math.nan
-    above_chance = beats_chance(float(loss[heldout].mean()), int(heldout.any(0).sum()))
+    above_chance = beats_chance(float(nll), int(heldout.any(0).sum()))
+    n_decided = int((heldout.any(0) & (p_left != 0.5)).sum())
     ensemble.fitted.fill_(True)
     ensemble.informed.fill_(above_chance and accuracy >= INFORMED_ACCURACY)
-    ensemble.guessing.fill_(int(decided.any(0).sum()) >= ENOUGH_TO_JUDGE and not above_chance)
-    return FitMetrics(
-        comparisons=len(p_left),
-        heldout_accuracy=accuracy,
-        heldout_nll=float(_mean_where(loss, heldout).nanmean()),
-        train_nll=float(_mean_where(loss, ~heldout).nanmean()),
-        temperature=tau,
-        epochs=epochs,
-        guessing=bool(ensemble.guessing),
-    )
+    ensemble.guessing.fill_(n_decided >= ENOUGH_TO_JUDGE and not above_chance)
+    return accuracy, float(_masked_loss(differences / tau, p_left, heldout, kept).nanmean())
 
 
 def _copy(net: torch.nn.Module) -> dict[str, Tensor]:
