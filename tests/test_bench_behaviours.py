@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 
 from prefrl.bench import behaviours, environments
+from prefrl.bench.curves import draw_curves
 from prefrl.bench.study import Row
 from prefrl.bench.tasks import ENVIRONMENT_TASKS, row_config, task_config
+from prefrl.report.svg import BLUE, ORANGE
 
 
 def rows(specs: list[Row], **values: list[float]) -> list[Row]:
@@ -63,8 +65,10 @@ def test_atari_is_measured_against_rl_on_the_games_own_reward() -> None:
         assert row_config(ours).steps == row_config(theirs).steps
     values = [float(i) for i in range(len(specs))]
     found = behaviours.atari_headline(
-        rows(specs, true_return=values, passed=values, passed_by=values, alongside=values)
+        rows(specs, score=values, passed=values, passed_by=values, alongside=values)
     )
+    pong = [list(by_arm).index(("pong", arm)) for arm in ("labels", "true reward")]
+    assert [found["pong_labels"], found["pong_rl"]] == pong
     i = list(by_arm).index(("enduro_stay_even", "labels"))
     assert found["enduro_even_overtaken"] == 2 * i and found["enduro_even_alongside"] == i
 
@@ -93,3 +97,16 @@ def test_a_quick_row_is_trained_watched_and_filmed(tmp_path: Path) -> None:
         pytest.skip(row["film"])
     with Image.open(tmp_path / row["film"]) as film:
         assert film.n_frames > 10 and film.size == (200, 200)
+
+
+def test_curves_are_drawn_by_task(tmp_path: Path) -> None:
+    curve = [(1000, -21.0), (200_000, 3.5), (1_000_000, 14.0)]
+    specs = behaviours.atari_specs(quick=False)
+    draw_curves(rows(specs, curve=[curve] * len(specs)), tmp_path / "all.png")
+    draw_curves(rows(specs[:1], curve=[curve]), tmp_path / "one.png")
+    draw_curves(rows(specs[:1], curve=[[]]), tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
+    with Image.open(tmp_path / "all.png") as three, Image.open(tmp_path / "one.png") as one:
+        assert three.height == one.height and three.width == pytest.approx(3 * one.width, abs=3)
+        colours = {colour for _, colour in three.convert("RGB").getcolors(2**20) or []}
+    assert {ImageColor.getrgb(BLUE), ImageColor.getrgb(ORANGE)} <= colours

@@ -16,6 +16,7 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
+from prefrl.bench.curves import draw_curves
 from prefrl.bench.study import Row, Study
 from prefrl.bench.tasks import row_config, row_specs, rows_of, train_anew
 from prefrl.config import EnvConfig, RunConfig
@@ -190,7 +191,7 @@ def atari_specs(quick: bool) -> Sequence[Row]:
 
 
 def atari_headline(rows: Sequence[Row]) -> Mapping[str, float]:
-    """Points in a game of Pong; cars overtaken and overtaking, and closeness to a car, per 1,000 frames."""
+    """Points in a game of Pong; of 1,000 frames cars overtaken or overtaking, and cars level."""
     found: dict[str, float] = {}
     for arm, name in (("labels", "pong_labels"), ("true reward", "pong_rl")):
         if mine := rows_of(rows, "pong", arm):
@@ -210,22 +211,32 @@ def _mean(rows: Sequence[Row], key: str) -> float:
 _COLUMNS = ("task", "arm", "seed", "steps", "labels", "offered", "true_return", "seconds")
 
 BACKFLIP = Study(
-    "backflip", backflip_specs, measure, backflip_headline, columns=(*_COLUMNS, "flips")
+    name="backflip",
+    specs=backflip_specs,
+    measure=measure,
+    headline=backflip_headline,
+    columns=(*_COLUMNS, "flips"),
 )
 ONE_LEG = Study(
-    "one-leg",
-    one_leg_specs,
-    measure,
-    one_leg_headline,
+    name="one-leg",
+    specs=one_leg_specs,
+    measure=measure,
+    headline=one_leg_headline,
     columns=(*_COLUMNS, "distance", "other_foot", "low", "fallen"),
+    picture=draw_curves,
 )
 GRASP = Study(
-    "grasp", grasp_specs, measure, grasp_headline, columns=(*_COLUMNS, "looks_held", "real")
+    name="grasp",
+    specs=grasp_specs,
+    measure=measure,
+    headline=grasp_headline,
+    columns=(*_COLUMNS, "looks_held", "real"),
 )
 ATARI = Study(
-    "atari",
-    atari_specs,
-    measure,
-    atari_headline,
+    name="atari",
+    specs=atari_specs,
+    measure=measure,
+    headline=atari_headline,
     columns=(*_COLUMNS, "score", "passed", "passed_by", "distance", "alongside"),
+    picture=draw_curves,
 )

@@ -40,6 +40,7 @@ class Study:
       columns: of table.md, row keys in order; the commit of each row follows.
       require: refuses, before anything is measured, rows that cannot be.
       alike: studies with the same `measure`, whose rows are taken over where the specs agree.
+      picture: draws the rows into curves.png.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Study:
     columns: Sequence[str]
     require: Callable[[Sequence[Row]], None] = lambda missing: None
     alike: Sequence[str] = ()
+    picture: Callable[[Sequence[Row], Path], None] | None = None
 
     def __call__(
         self, console: Console, quick: bool = False, jobs: int = 1, again: bool = False
@@ -85,6 +87,8 @@ class Study:
                 rows.sort(key=lambda r: next(i for i, s in enumerate(specs) if _matches(r, s)))
                 self._write(folder, rows, len(specs), command, source)
                 console.print(_line(row, self.columns), soft_wrap=True, highlight=False)
+        if self.picture is not None:
+            self.picture(rows, folder / "curves.png")
         for name, value in self.headline(rows).items():
             console.print(f"{name} = {value:.3f}", highlight=False)
         console.print(f"written: {folder / 'result.json'}", soft_wrap=True, highlight=False)

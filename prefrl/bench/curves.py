@@ -1,0 +1,51 @@
+"""The learning curves of a study's rows, as one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from prefrl.bench.study import Row
+from prefrl.report.svg import BLUE, INK, MUTED, ORANGE, short
+
+COLOURS = (BLUE, ORANGE, INK, MUTED)
+SIDE = 3.6
+"""Width of a task's plot in inches; its height is three quarters of it."""
+DPI = 110
+
+
+def draw_curves(rows: Sequence[Row], path: Path) -> None:
+    """True returns of training episodes over steps: one plot for a task, one line for a row.
+
+    Args:
+      rows: with `task`, `arm` and `curve`, a list of (step, true return).
+      path: of a PNG. Nothing is drawn where there is no curve.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    drawn = [row for row in rows if row["curve"]]
+    if not drawn:
+        return
+    tasks, arms = (list(dict.fromkeys(row[key] for row in drawn)) for key in ("task", "arm"))
+    figure = Figure(figsize=(SIDE * len(tasks), 0.75 * SIDE), layout="constrained")
+    for ax, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
+        mine = [row for row in drawn if row["task"] == task]
+        for row in mine:
+            first = next(r for r in mine if r["arm"] == row["arm"])
+            ax.plot(
+                *zip(*row["curve"], strict=True),
+                color=COLOURS[arms.index(row["arm"]) % len(COLOURS)],
+                label=row["arm"] if row is first else None,
+                linewidth=1.3,
+            )
+        ax.set_title(task, fontsize=10)
+        ax.set_xlabel("environment steps", fontsize=9)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.legend(frameon=False, fontsize=8)
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_locator(MaxNLocator(4))
+            axis.set_major_formatter(FuncFormatter(lambda x, _: short(x)))
+        ax.tick_params(labelsize=8)
+    figure.axes[0].set_ylabel("true return of an episode", fontsize=9)
+    figure.savefig(path, dpi=DPI, metadata={"Software": None})
