@@ -61,7 +61,10 @@ LINES: dict[str, dict[str, tuple[str, str]]] = {
         "pong_labels": ("Pong, 1M steps, at most 3,300 labels: points ahead in a game", ".1f"),
         "pong_rl": ("Pong, 1M steps, PPO on the score: points ahead in a game", ".1f"),
         "enduro_even_overtaken": ("Enduro beside others: passed and passing, 1,000 frames", ".2f"),
-        "enduro_rl_overtaken": ("Enduro, PPO on the score: passed and passing, 1,000 frames", ".2f"),
+        "enduro_rl_overtaken": (
+            "Enduro, PPO on the score: passed and passing, 1,000 frames",
+            ".2f",
+        ),
         "enduro_even_alongside": ("Enduro beside others: closeness to a car, 0 to 1,000", ".0f"),
         "enduro_rl_alongside": ("Enduro, PPO on the score: closeness to a car, 0 to 1,000", ".0f"),
     },
