@@ -165,7 +165,7 @@ def _names(study: str, row: Row) -> str | None:
 
 
 def _number(value: float | None, shape: str) -> str:
-    return "unknown" if value is None or not math.isfinite(value) else format(value, shape)
+    return "unknown" if value is None or not math.isfinite(value) else format(value, "z" + shape)
 
 
 if __name__ == "__main__":
