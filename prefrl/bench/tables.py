@@ -24,8 +24,6 @@ LINES: dict[str, dict[str, tuple[str, str]]] = {
         "halfcheetah_700_iqm": ("HalfCheetah, 700 labels", ".2f"),
         "halfcheetah_700_async_iqm": ("HalfCheetah, 700 labels, fit in its own process", ".2f"),
         "halfcheetah_200_iqm": ("HalfCheetah, 200 labels", ".2f"),
-        "hopper_700_iqm": ("Hopper without early end, 700 labels", ".2f"),
-        "walker2d_700_iqm": ("Walker2d without early end, 700 labels", ".2f"),
         "pendulum_200_iqm": ("Pendulum, 200 labels", ".2f"),
         "cartpole_iqm": ("CartPole without early end", ".2f"),
         "mountaincar_iqm": ("MountainCarContinuous without early end", ".2f"),
