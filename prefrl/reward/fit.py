@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 import torch
 from numpy.random import Generator
@@ -66,24 +66,67 @@ def fit(
     """
     device = ensemble.device
     inputs, p_left = _near(data.inputs, device), data.p_left.to(device)
-    max_epochs = settings.refit_epochs if ensemble.fitted else settings.max_epochs
     if not ensemble.knows_inputs:
         ensemble.set_inputs(inputs)
-    weights = torch.as_tensor(data.bootstrap_weights(ensemble.n_members)).T.to(p_left)  # (M, N)
+    weights = torch.as_tensor(data.bootstrap_weights(ensemble.n_members)).T.to(p_left)
     heldout = weights == 0
-    drawn, kept = _indices(~heldout), _indices(heldout)
+    task = _Task(inputs, p_left, weights, drawn=_indices(~heldout), kept=_indices(heldout))
+    differences, epochs = _passes(ensemble, task, settings, rng)
+    ensemble.set_scale(data.reference)
+    accuracy, nll = _calibrate(
+        ensemble, differences.cpu(), p_left.cpu(), heldout.cpu(), task.kept.cpu()
+    )
+    sample = task.drawn[:, :: math.ceil(task.drawn.shape[1] / _TRAIN_SAMPLE)]
+    calibrated = _differences(ensemble, inputs, sample) / ensemble.temperature
+    return FitMetrics(
+        comparisons=len(p_left),
+        heldout_accuracy=accuracy,
+        heldout_nll=nll,
+        train_nll=float(_masked_loss(calibrated, p_left, ~heldout, sample).nanmean()),
+        temperature=float(ensemble.temperature),
+        epochs=epochs,
+        guessing=bool(ensemble.guessing),
+    )
+
+
+class _Task(NamedTuple):
+    """Comparisons, and which of them each member learns from.
+
+    Attributes:
+      inputs, p_left: of all comparisons, (N, 2, T, D) and (N,).
+      weights: how often each member drew each of them, (M, N).
+      drawn, kept: indices of those that it drew, and of those that it did not, (M, K).
+    """
+
+    inputs: Tensor
+    p_left: Tensor
+    weights: Tensor
+    drawn: Tensor
+    kept: Tensor
+
+
+def _passes(
+    ensemble: RewardEnsemble, task: _Task, settings: FitSettings, rng: Generator
+) -> tuple[Tensor, int]:
+    """Pass after pass until the held-out loss falls no more; the best one's weights are kept.
+
+    Returns:
+      What these predict for `task.kept`, left minus right returns, (M, K); and the passes.
+    """
+    inputs, p_left, weights, drawn, kept = task
+    max_epochs = settings.refit_epochs if ensemble.fitted else settings.max_epochs
     optimizer = torch.optim.Adam(ensemble.net.parameters(), settings.learning_rate, fused=True)
     best_loss, best_net, stale, epochs = math.inf, _copy(ensemble.net), 0, 0
-    best_differences = torch.zeros(kept.shape, device=device)  # of a net that knows nothing
-    for epochs in range(1, max_epochs + 1):  # noqa: B007 - reported below
-        total = torch.zeros(ensemble.n_members, device=device)
-        with _training(ensemble.net, rng, device):
+    best_differences = torch.zeros(kept.shape, device=weights.device)  # it knows nothing yet
+    for epochs in range(1, max_epochs + 1):  # noqa: B007 - returned below
+        total = torch.zeros(len(weights), device=weights.device)
+        with _training(ensemble.net, rng, weights.device):
             for index in _minibatches(drawn, weights, settings.batch_size, rng):
                 batch = _rows(inputs, index), p_left[index], weights.gather(1, index)
                 total += _step(ensemble, optimizer, *batch, settings.noise)
         train = total / weights.sum(1)
         differences = _differences(ensemble, inputs, kept)
-        held = _masked_loss(differences, p_left, heldout, kept, settings.noise)
+        held = _masked_loss(differences, p_left, weights == 0, kept, settings.noise)
         _adapt_l2(ensemble.l2, held, train)
         # A handful of answers may leave a member none to be judged by but its own.
         judged = float(torch.where(held.isnan(), train, held).mean())
@@ -95,20 +138,7 @@ def fit(
             if stale >= settings.patience:
                 break
     ensemble.net.load_state_dict(best_net)
-    ensemble.set_scale(data.reference)
-    judged_by = p_left.cpu(), heldout.cpu(), kept.cpu()
-    accuracy, nll = _calibrate(ensemble, best_differences.cpu(), *judged_by)
-    sample = drawn[:, :: math.ceil(drawn.shape[1] / _TRAIN_SAMPLE)]
-    calibrated = _differences(ensemble, inputs, sample) / ensemble.temperature
-    return FitMetrics(
-        comparisons=len(p_left),
-        heldout_accuracy=accuracy,
-        heldout_nll=nll,
-        train_nll=float(_masked_loss(calibrated, p_left, ~heldout, sample).nanmean()),
-        temperature=float(ensemble.temperature),
-        epochs=epochs,
-        guessing=bool(ensemble.guessing),
-    )
+    return best_differences, epochs
 
 
 def _near(inputs: Tensor, device: torch.device) -> Tensor:
