@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 
 from prefrl.bench.study import Row
+from prefrl.bench.tasks import rows_of
 from prefrl.report.svg import BLUE, INK, MUTED, ORANGE, short
 
 COLOURS = (BLUE, ORANGE, INK, MUTED)
@@ -30,15 +32,10 @@ def draw_curves(rows: Sequence[Row], path: Path) -> None:
     tasks, arms = (list(dict.fromkeys(row[key] for row in drawn)) for key in ("task", "arm"))
     figure = Figure(figsize=(SIDE * len(tasks), 0.75 * SIDE), layout="constrained")
     for ax, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
-        mine = [row for row in drawn if row["task"] == task]
-        for row in mine:
-            first = next(r for r in mine if r["arm"] == row["arm"])
-            ax.plot(
-                *zip(*row["curve"], strict=True),
-                color=COLOURS[arms.index(row["arm"]) % len(COLOURS)],
-                label=row["arm"] if row is first else None,
-                linewidth=1.3,
-            )
+        for arm, colour in zip(arms, cycle(COLOURS), strict=False):
+            for i, row in enumerate(rows_of(drawn, task, arm)):
+                label = None if i else arm  # once in the legend
+                ax.plot(*zip(*row["curve"], strict=True), color=colour, label=label, linewidth=1.3)
         ax.set_title(task, fontsize=10)
         ax.set_xlabel("environment steps", fontsize=9)
         ax.spines[["top", "right"]].set_visible(False)

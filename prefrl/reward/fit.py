@@ -300,8 +300,9 @@ def _calibrate(
     decided = judged & (targets != 0.5)
     right = (differences > 0) == (targets > 0.5)
     accuracy = float(right[decided].float().mean()) if decided.any() else math.nan
-    above_chance = beats_chance(float(nll), int(heldout.any(0).sum()))
-    n_decided = int((heldout.any(0) & (p_left != 0.5)).sum())
+    held_by_any = heldout.any(0)
+    above_chance = beats_chance(float(nll), int(held_by_any.sum()))
+    n_decided = int((held_by_any & (p_left != 0.5)).sum())
     ensemble.fitted.fill_(True)
     ensemble.informed.fill_(above_chance and accuracy >= INFORMED_ACCURACY)
     ensemble.guessing.fill_(n_decided >= ENOUGH_TO_JUDGE and not above_chance)
