@@ -99,6 +99,23 @@ def test_a_quick_row_is_trained_watched_and_filmed(tmp_path: Path) -> None:
         assert film.n_frames > 10 and film.size == (200, 200)
 
 
+def test_a_curve_is_of_the_episodes_since_its_last_point() -> None:
+    watcher = behaviours._Curve(every=100)
+    for step, returns in (
+        (60, [1.0]),
+        (120, [3.0]),
+        (180, [9.0]),
+        (240, []),
+        (360, []),
+        (420, [5.0]),
+    ):
+        watcher.num_timesteps = step
+        watcher.locals = {"infos": [{}, *({"episode": {"r": r}} for r in returns)]}
+        watcher._on_step()
+        watcher._on_rollout_end()
+    assert watcher.points == [(120, 2.0), (240, 9.0), (420, 5.0)]
+
+
 def test_curves_are_drawn_by_task(tmp_path: Path) -> None:
     curve = [(1000, -21.0), (200_000, 3.5), (1_000_000, 14.0)]
     specs = behaviours.atari_specs(quick=False)

@@ -82,19 +82,25 @@ def _trained(spec: Row, config: RunConfig, work: Path) -> tuple[BaseAlgorithm, R
 
 
 class _Curve(BaseCallback):
-    """Mean true returns of the latest episodes while RL trains: (step, true return)."""
+    """Mean true returns while RL trains: (step, of the episodes that ended since the last point).
+
+    Not SB3's `ep_info_buffer`, the latest 100 episodes: of Atari those are 450,000 steps.
+    """
 
     def __init__(self, every: int) -> None:
         super().__init__()
-        self._every, self.points = every, list[tuple[int, float]]()
-
-    def _on_rollout_end(self) -> None:
-        latest = self.model.ep_info_buffer
-        if latest and self.num_timesteps >= self._every * (len(self.points) + 1):
-            self.points.append((self.num_timesteps, float(np.mean([e["r"] for e in latest]))))
+        self._every, self._ended = every, list[float]()
+        self.points = list[tuple[int, float]]()
 
     def _on_step(self) -> bool:
+        infos = self.locals["infos"]
+        self._ended += [info["episode"]["r"] for info in infos if "episode" in info]
         return True
+
+    def _on_rollout_end(self) -> None:
+        if self._ended and self.num_timesteps >= self._every * (len(self.points) + 1):
+            self.points.append((self.num_timesteps, float(np.mean(self._ended))))
+            self._ended.clear()
 
 
 def _watched_in(task: str, env: EnvConfig) -> EnvConfig:
