@@ -259,7 +259,7 @@ class Bench:
     """Run a committed study again."""
 
     name: Annotated[Positional[str], arg(metavar="NAME")]
-    """references, loop, overhead or rendering."""
+    """references, loop, environments, backflip, one-leg, grasp, atari, overhead or rendering."""
     quick: bool = False
     """The same code in minutes, written beside the committed result and never over it."""
     jobs: int = 1
