@@ -67,6 +67,9 @@ class LabelConfig:
     """Environment steps between two batches of queries."""
     warmup_steps: int = 8192
     """Environment steps of a random policy before the first batch."""
+    warmup_hold: int = 1
+    """Steps for which each of its actions is held, on average: those that change with every step
+    add up to much the same in all clips where each does little, as in a car."""
     max_comparisons: int = 0
     """Train the reward on the latest so many comparisons; 0 means all."""
 
@@ -92,6 +95,9 @@ class RewardConfig:
     """Most passes in each later fit, which goes on from the one before."""
     patience: int = 5
     """Passes without a better held-out loss after which a fit stops."""
+    sampled_steps: int = 0
+    """Steps of each segment that a minibatch looks at, drawn at random, in the place of them all:
+    as many updates of a net of images in a part of the time. 0: all."""
     fit: str = "async"
     """async: a process of its own beside the trainer; sync: between rollouts, repeatable."""
 
@@ -292,8 +298,10 @@ def validate(config: RunConfig) -> None:
         ("labels.pool_size", labels.pool_size, 2, math.inf),
         ("labels.ask_every", labels.ask_every, 1, math.inf),
         ("labels.warmup_steps", labels.warmup_steps, 1, math.inf),
+        ("labels.warmup_hold", labels.warmup_hold, 1, math.inf),
         ("labels.max_comparisons", labels.max_comparisons, 0, math.inf),
         ("reward.members", reward.members, 1, math.inf),
+        ("reward.sampled_steps", reward.sampled_steps, 0, math.inf),
         ("reward.noise", reward.noise, 0, 0.99),
         ("reward.output_std", reward.output_std, 1e-6, math.inf),
         ("reward.learning_rate", reward.learning_rate, 0, math.inf),

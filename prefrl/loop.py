@@ -41,6 +41,7 @@ class LoopSettings:
     pool_size: int = 1000
     ask_every: int = 8192
     warmup_steps: int = 8192
+    warmup_hold: int = 1
 
 
 @dataclass
@@ -106,7 +107,9 @@ class PreferenceLoop:
 
     def first_batch(self) -> None:
         """Ask about a random policy's segments, uniformly and ungated, and fit."""
-        act_at_random(self.recorder, self.settings.warmup_steps, self.rng)
+        act_at_random(
+            self.recorder, self.settings.warmup_steps, self.rng, self.settings.warmup_hold
+        )
         self._episodes()
         self._collect()
         if not len(self._pool):
@@ -271,13 +274,21 @@ class _BetweenRollouts(BaseCallback):
         return True
 
 
-def act_at_random(recorder: Recorder, steps: int, rng: Generator) -> None:
-    """Fill the recorder with a random policy's steps."""
+def act_at_random(recorder: Recorder, steps: int, rng: Generator, hold: int = 1) -> None:
+    """Fill the recorder with a random policy's steps.
+
+    Args:
+      hold: steps for which each environment's action stays the same, on average.
+    """
     space = recorder.action_space
     space.seed(int(rng.integers(2**31)))
     recorder.reset()
-    for _ in range(math.ceil(steps / recorder.num_envs)):
-        recorder.step(np.stack([space.sample() for _ in range(recorder.num_envs)]))
+    actions = [space.sample() for _ in range(recorder.num_envs)]
+    for step in range(math.ceil(steps / recorder.num_envs)):
+        for env in range(recorder.num_envs if step else 0):
+            if hold == 1 or rng.random() * hold < 1:
+                actions[env] = space.sample()
+        recorder.step(np.stack(actions))
 
 
 def _numbers(metrics: FitMetrics | None) -> dict[str, float]:

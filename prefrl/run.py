@@ -231,7 +231,13 @@ def build_fitter(
 ) -> Fitter:
     r = config.reward
     settings = FitSettings(
-        r.noise, r.learning_rate, r.batch_size, r.max_epochs, r.refit_epochs, r.patience
+        r.noise,
+        r.learning_rate,
+        r.batch_size,
+        r.max_epochs,
+        r.refit_epochs,
+        r.patience,
+        r.sampled_steps,
     )
     latest = config.labels.max_comparisons
     if r.fit == "sync":
@@ -271,4 +277,5 @@ def loop_settings(labels: LabelConfig, total_steps: int) -> LoopSettings:
         pool_size=labels.pool_size,
         ask_every=labels.ask_every,
         warmup_steps=labels.warmup_steps,
+        warmup_hold=labels.warmup_hold,
     )

@@ -432,7 +432,7 @@ def test_a_reward_of_images_is_found() -> None:
     segments = pictures(240, 0)
     pairs = [Query(*segments[2 * i : 2 * i + 2], id=i + 1) for i in range(120)]
     data = data_of(ensemble, comparisons(pairs, [by_true_return(q) for q in pairs]))
-    metrics = fit(ensemble, data, FitSettings(batch_size=16, max_epochs=15), rng())
+    metrics = fit(ensemble, data, FitSettings(batch_size=16, max_epochs=30), rng())
     assert metrics["heldout_accuracy"] > 0.9
     unseen = pictures(200, 1)
     returns = ensemble.member_returns(unseen).mean(0)

@@ -22,6 +22,7 @@ OVERFIT_HIGH, OVERFIT_LOW = 1.5, 1.1
 """Held-out over training loss is kept between these (Christiano et al. 2017, section 2.2.3)."""
 _JUDGED_VALUES = 2**26  # inputs judged at once: images by the thousand fill memory
 _TRAIN_SAMPLE = 256  # of each member's own comparisons, on which its training loss is reported
+_BEGIN_SAMPLE = 32  # of each member's comparisons, on which an untrained net is scaled
 _L2_STEP, _L2_LEAST, _L2_MOST = 1.5, 1e-6, 1e-1
 INFORMED_ACCURACY = 0.7
 """Share of right held-out answers from which members that agree are taken to know the answer."""
@@ -51,6 +52,7 @@ class FitSettings:
     max_epochs: int = 40
     refit_epochs: int = 4
     patience: int = 5
+    sampled_steps: int = 0
 
 
 def fit(
@@ -114,6 +116,8 @@ def _passes(
       What these predict for `task.kept`, left minus right returns, (M, K); and the passes.
     """
     inputs, p_left, weights, drawn, kept = task
+    if not ensemble.fitted:
+        _begin_within_reach(ensemble, inputs, drawn, rng)
     max_epochs = settings.refit_epochs if ensemble.fitted else settings.max_epochs
     optimizer = torch.optim.Adam(ensemble.net.parameters(), settings.learning_rate, fused=True)
     best_loss, best_net, stale, epochs = math.inf, _copy(ensemble.net), 0, 0
@@ -122,8 +126,9 @@ def _passes(
         total = torch.zeros(len(weights), device=weights.device)
         with _training(ensemble.net, rng, weights.device):
             for index in _minibatches(drawn, weights, settings.batch_size, rng):
-                batch = _rows(inputs, index), p_left[index], weights.gather(1, index)
-                total += _step(ensemble, optimizer, *batch, settings.noise)
+                batch = _sampled(inputs, index, settings.sampled_steps, rng)
+                target, weight = p_left[index], weights.gather(1, index)
+                total += _step(ensemble, optimizer, *batch, target, weight, settings.noise)
         train = total / weights.sum(1)
         differences = _differences(ensemble, inputs, kept)
         held = _masked_loss(differences, p_left, weights == 0, kept, settings.noise)
@@ -141,6 +146,24 @@ def _passes(
     return best_differences, epochs
 
 
+def _begin_within_reach(
+    ensemble: RewardEnsemble, inputs: Tensor, drawn: Tensor, rng: Generator
+) -> None:
+    """Scale an untrained net of images down until segments differ by 1.
+
+    Those that differ by 10 and more, as 25 steps of it can, have no gradient left in a loss that
+    takes some answers for random: 856 answers about Enduro were learned no better than guessed.
+    """
+    scale_rewards = getattr(ensemble.net, "scale_rewards", None)
+    if scale_rewards is None:
+        return
+    sample = _rows(inputs, drawn[:, :_BEGIN_SAMPLE])
+    with torch.no_grad(), _training(ensemble.net, rng, drawn.device):
+        returns = _returns(ensemble, sample)
+    spread = (returns[..., 0] - returns[..., 1]).std(1)
+    scale_rewards(1 / spread.nan_to_num(1.0).clamp_min(1.0))
+
+
 def _near(inputs: Tensor, device: torch.device) -> Tensor:
     """The inputs on a GPU that has room for them and as much again; else each batch goes there."""
     if device.type != "cuda":
@@ -151,6 +174,25 @@ def _near(inputs: Tensor, device: torch.device) -> Tensor:
 
 def _rows(inputs: Tensor, index: Tensor) -> Tensor:
     return inputs[index.to(inputs.device)]
+
+
+def _sampled(inputs: Tensor, index: Tensor, steps: int, rng: Generator) -> tuple[Tensor, float]:
+    """Comparisons at some of their segments' steps, drawn anew for each of them.
+
+    Args:
+      inputs: of all comparisons, (N, 2, T, D).
+      index: of those that are wanted, (M, B).
+      steps: of each segment, K; 0 or at least T: all of them.
+    Returns:
+      (M, B, 2, K, D), and the steps that each of them stands for.
+    """
+    length = inputs.shape[2]
+    if not 0 < steps < length:
+        return _rows(inputs, index), 1.0
+    chosen = torch.as_tensor(rng.random((*index.shape, 2, length)).argsort(-1)[..., :steps])
+    index, chosen = index.to(inputs.device), chosen.to(inputs.device)
+    sides = torch.arange(2, device=inputs.device)[:, None]
+    return inputs[index[..., None, None], sides, chosen], length / steps
 
 
 @contextmanager
@@ -188,12 +230,13 @@ def _step(
     ensemble: RewardEnsemble,
     optimizer: torch.optim.Optimizer,
     inputs: Tensor,
+    steps_each: float,
     p_left: Tensor,
     weight: Tensor,
     noise: float,
 ) -> Tensor:
     """One step of gradient descent; the members' summed losses before it, (M,)."""
-    returns = _returns(ensemble, inputs)
+    returns = steps_each * _returns(ensemble, inputs)
     losses = bradley_terry_loss(returns[..., 0], returns[..., 1], p_left, noise) * weight
     optimizer.zero_grad()
     (losses.sum(1) / weight.sum(1).clamp_min(1)).sum().backward()  # type: ignore[no-untyped-call]

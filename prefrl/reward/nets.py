@@ -197,6 +197,12 @@ class MemberConvNet(nn.Module):
         rewards: Tensor = self.layers[-1](x).squeeze(-1)
         return rewards
 
+    @torch.no_grad()
+    def scale_rewards(self, factors: Tensor) -> None:
+        """Multiply each member's rewards by a factor of its own, (M,)."""
+        for parameter in self.layers[-1].parameters():
+            parameter.mul_(factors.view(-1, 1, 1))
+
 
 RewardNet = Callable[[tuple[int, ...], int, int, Sequence[int], Generator], nn.Module]
 
