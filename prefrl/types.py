@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -88,20 +89,36 @@ class Query:
 
     left: Segment
     right: Segment
-    disagreement: float = float("nan")
+    disagreement: float = math.nan
     step: int = 0
     id: int | None = None
 
 
+@dataclass(frozen=True)
+class Viewing:
+    """How a labeler looked at a pair before the answer.
+
+    Attributes:
+      seconds: time from when the pair was first shown to the answer.
+      watched: share of the clip that was watched; NaN where nobody watched.
+      swapped: the left segment was shown on the right.
+    """
+
+    seconds: float = 0.0
+    watched: float = math.nan
+    swapped: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """A query with its answer: who gave it, when, and how long it took.
+    """A query with its answer: who gave it, when, and how they looked at it.
 
     Attributes:
       preference: None means that the answer was withdrawn.
       labeler: name of who answered.
       answered_at: Unix time, seconds.
       seconds: time the labeler took, seconds.
+      watched, swapped: as in `Viewing`; NaN and False in rows of before they were kept.
       id: its number in the store, growing with time; a later row about the same query
         replaces an earlier one.
     """
@@ -112,3 +129,5 @@ class Comparison:
     answered_at: float
     seconds: float
     id: int = 0
+    watched: float = math.nan
+    swapped: bool = False

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,22 @@ import sqlalchemy as sa
 
 from prefrl.store import ComparisonStore, Counts, database, schema
 from prefrl.types import MachineError, Preference, PrefrlError, Query, Segment
+
+NEWEST = len(schema.MIGRATIONS)
+
+# What version 1 made, as SQLite writes it down.
+FIRST_SCHEMA = """\
+CREATE TABLE meta (schema_version INTEGER NOT NULL, created_at DOUBLE PRECISION NOT NULL)
+CREATE TABLE segments (id INTEGER PRIMARY KEY, step BIGINT NOT NULL, arrays BLOB NOT NULL)
+CREATE TABLE queries (id INTEGER PRIMARY KEY, left_id BIGINT NOT NULL REFERENCES segments(id), \
+right_id BIGINT NOT NULL REFERENCES segments(id), disagreement DOUBLE PRECISION, \
+step BIGINT NOT NULL, created_at DOUBLE PRECISION NOT NULL, answered BOOLEAN NOT NULL, \
+expired BOOLEAN NOT NULL, leased_by TEXT, lease_until DOUBLE PRECISION)
+CREATE TABLE comparisons (id INTEGER PRIMARY KEY, query_id BIGINT NOT NULL REFERENCES queries(id), \
+preference TEXT, p_left DOUBLE PRECISION, labeler TEXT NOT NULL, \
+answered_at DOUBLE PRECISION NOT NULL, seconds DOUBLE PRECISION NOT NULL)
+CREATE INDEX open_queries ON queries (answered, expired, id)
+"""
 
 
 def questions(n: int) -> list[Query]:
@@ -58,34 +75,101 @@ def test_opening_waits_for_another_first_opener(path: Path) -> None:
     other.close()
 
 
-def test_an_answer_is_synchronised_after_a_claim(store: ComparisonStore) -> None:
+def test_what_people_said_is_synchronised_and_leases_are_not(store: ComparisonStore) -> None:
     store.add(questions(1))
+
+    def leases() -> None:
+        store.renew("ann", [1])
+        assert pragma(store, "synchronous") == 1
+
     store.claim("ann")
     assert pragma(store, "synchronous") == 1
     store.answer(1, Preference.LEFT, "ann")
+    assert pragma(store, "synchronous") == 2
+    leases()
+    check = store.check_of(1, "repeat", False, "a")
+    store.record_check(check, Preference.LEFT, "ann")
+    assert pragma(store, "synchronous") == 2
+    leases()
+    store.undo(1, "ann", "ann")
     assert pragma(store, "synchronous") == 2
 
 
 def test_tables_are_what_the_migrations_make(store: ComparisonStore) -> None:
     with store._database.transaction() as connection:
         made = sa.inspect(connection)
-        for table in (schema.meta, schema.segments, schema.queries, schema.comparisons):
+        assert set(made.get_table_names()) == schema.meta.metadata.tables.keys()
+        for table in schema.meta.metadata.tables.values():
             assert [c["name"] for c in made.get_columns(table.name)] == table.c.keys()
+
+
+def test_the_first_schema_is_frozen(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "MIGRATIONS", schema.MIGRATIONS[:1])
+    with ComparisonStore(path) as store, store._database.transaction() as connection:
+        made = connection.exec_driver_sql("SELECT sql FROM sqlite_master ORDER BY rowid").scalars()
+        assert [f"{sql}\n" for sql in made] == FIRST_SCHEMA.splitlines(keepends=True)
+
+
+def plan_of(store: ComparisonStore, statement: sa.Select[Any]) -> str:
+    sql = statement.params(now=0.0).compile(
+        store._database.engine, compile_kwargs={"literal_binds": True}
+    )
+    with store._database.transaction() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}").all()
+    return "\n".join(row[-1] for row in plan)
 
 
 def test_claim_reads_an_index(store: ComparisonStore) -> None:
     oldest = schema.QUERIES.where(schema.OPEN, schema.UNLEASED).order_by(schema.queries.c.id)
-    sql = str(oldest.limit(1).compile(store._database.engine, compile_kwargs={}))
-    with store._database.transaction() as connection:
-        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", (0.0, 1, 0)).all()
-    text = "\n".join(row[-1] for row in plan)
-    assert "open_queries (answered=? AND expired=?)" in text
-    assert "TEMP B-TREE" not in text
+    plan = plan_of(store, oldest.limit(1))
+    assert "open_queries (answered=? AND expired=?)" in plan
+    assert "TEMP B-TREE" not in plan
+
+
+def test_one_querys_answers_and_the_newest_are_found_by_an_index(store: ComparisonStore) -> None:
+    comparisons, queries = schema.comparisons.c, schema.queries.c
+    last = schema.ANSWERS.where(queries.id == 5).order_by(comparisons.id.desc()).limit(1)
+    new = schema.ANSWERS.where(comparisons.id > 5).order_by(comparisons.id)
+    for statement, search in (
+        (last, "comparisons USING INDEX answers_of_query (query_id=?)"),
+        (new, "comparisons USING INTEGER PRIMARY KEY (rowid>?)"),
+    ):
+        plan = plan_of(store, statement)
+        assert f"SEARCH {search}" in plan
+        assert not {"SCAN", "TEMP"} & set(plan.split())
+
+
+def test_a_claim_does_not_slow_down_with_the_answers(store: ComparisonStore) -> None:
+    """Counted in steps of SQLite's virtual machine, as times say little on a busy machine."""
+
+    def steps() -> int:
+        counted = 0
+
+        def count() -> None:
+            nonlocal counted
+            counted += 1
+
+        with store._database.transaction() as connection:
+            driver = connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        driver.set_progress_handler(count, 1)
+        assert store.claim("ann")
+        driver.set_progress_handler(None, 1)
+        return counted
+
+    first, *_ = store.add(questions(2))
+    before = steps()
+    store.answer_all([(first.id or 0, Preference.LEFT)], "oracle")
+    left, right = first.left, first.right
+    asked = store.add([Query(left, right) for _ in range(3000)])
+    store.answer_all([(q.id or 0, Preference.LEFT) for q in asked], "oracle")
+    assert 50 < before < 2000
+    assert abs(steps() - before) < 20
 
 
 @pytest.fixture
-def second_version(path: Path) -> Iterator[None]:
-    """A store of version 1 with a query in it, then a prefrl that knows version 2."""
+def next_version(path: Path) -> Iterator[None]:
+    """A store of the newest version with a query in it, then a prefrl that knows the next."""
     with ComparisonStore(path) as store:
         store.add(questions(1))
 
@@ -94,18 +178,19 @@ def second_version(path: Path) -> Iterator[None]:
 
     schema.MIGRATIONS.append(add_note)
     yield
-    del schema.MIGRATIONS[1:]
+    del schema.MIGRATIONS[NEWEST:]
 
 
-@pytest.mark.usefixtures("second_version")
+@pytest.mark.usefixtures("next_version")
 def test_an_older_store_is_migrated_once(path: Path) -> None:
     for _ in range(2):
         with ComparisonStore(path) as store, store._database.transaction() as connection:
             assert connection.exec_driver_sql("SELECT note FROM queries").all() == [("x",)]
-            assert connection.exec_driver_sql("SELECT schema_version FROM meta").all() == [(2,)]
+            version = connection.exec_driver_sql("SELECT schema_version FROM meta").all()
+            assert version == [(NEWEST + 1,)]
 
 
-@pytest.mark.usefixtures("second_version")
+@pytest.mark.usefixtures("next_version")
 def test_a_failed_migration_leaves_the_old_version(path: Path) -> None:
     def fails(connection: sa.Connection) -> None:
         raise PrefrlError("no")
@@ -113,7 +198,7 @@ def test_a_failed_migration_leaves_the_old_version(path: Path) -> None:
     schema.MIGRATIONS.append(fails)
     with pytest.raises(PrefrlError, match="no"):
         ComparisonStore(path)
-    del schema.MIGRATIONS[1:]
+    del schema.MIGRATIONS[NEWEST:]
     with ComparisonStore(path) as store:
         assert store.counts() == Counts(1, 0, 0, 0)
         with store._database.transaction() as connection:
@@ -121,12 +206,12 @@ def test_a_failed_migration_leaves_the_old_version(path: Path) -> None:
         assert "note" not in [c["name"] for c in columns]
 
 
-@pytest.mark.usefixtures("second_version")
+@pytest.mark.usefixtures("next_version")
 def test_a_newer_store_is_left_alone(path: Path) -> None:
     ComparisonStore(path).close()
-    del schema.MIGRATIONS[1:]
+    del schema.MIGRATIONS[NEWEST:]
     before = path.read_bytes()
-    with pytest.raises(PrefrlError, match=r"version 2, .* up to 1: upgrade prefrl"):
+    with pytest.raises(PrefrlError, match=rf"version {NEWEST + 1}, .* up to {NEWEST}: upgrade"):
         ComparisonStore(path)
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]

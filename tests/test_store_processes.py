@@ -32,6 +32,24 @@ while query := store.claim("worker", lease_seconds=0.2):
     os.fsync(log)
 """
 
+# Undoes answers and answers checks until it is killed; logged once the method has returned.
+UNDO_ALL = """
+import os, sys
+from prefrl.store import ComparisonStore
+from prefrl.types import Preference
+log = os.open(sys.argv[2], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+store = ComparisonStore(sys.argv[1])
+rows = store.answer_log("ann")
+print("open", flush=True)
+for row in rows:
+    check = store.check_of(row.query_id, "mirror", True, str(row.query_id))
+    store.record_check(check, check.expected, "ann")
+    os.write(log, f"check {row.query_id}\\n".encode())
+    store.undo(row.query_id, "window", "ann", lease_seconds=600)
+    os.write(log, f"undo {row.query_id}\\n".encode())
+    os.fsync(log)
+"""
+
 # A child of a fork answers while its parent, which forked with the store open, closes it.
 FORK = """
 import os, sys, warnings
@@ -131,4 +149,35 @@ def test_kill_9_loses_no_acknowledged_answer(path: Path, tmp_path: Path, kills: 
     assert store.counts().answered == len(stored)
     time.sleep(0.25)  # the dead workers' leases run out
     assert store.counts().leased == 0
+    store.close()
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no kill -9 here")
+def test_kill_9_leaves_no_undo_half_done(path: Path, tmp_path: Path, kills: int) -> None:
+    log, rng = tmp_path / "log", random.Random(kills)
+    store = ComparisonStore(path)
+    asked = [query.id or 0 for query in store.add(questions(kills * 400))]
+    store.answer_all([(number, Preference.LEFT) for number in asked], "ann")
+    for _ in range(kills):
+        worker = run(UNDO_ALL, path, log)
+        assert worker.stdout
+        assert worker.stdout.readline() == "open\n"
+        time.sleep(rng.uniform(0.1, 0.5))
+        assert worker.poll() is None, "it ran out of answers before it was killed"
+        worker.kill()
+        worker.communicate()
+    words = [line.split() for line in log.read_text().splitlines()]
+    acknowledged = {kind: {int(i) for k, i in words if k == kind} for kind in ("check", "undo")}
+    withdrawn = {c.query.id or 0 for c in store.comparisons(after=len(asked))}
+    checked = {row.query_id for row in store.checks()}
+    assert len(acknowledged["undo"]) > 2 * kills
+    assert acknowledged["undo"] <= withdrawn
+    assert len(withdrawn - acknowledged["undo"]) <= kills  # committed, killed before the log
+    assert acknowledged["check"] <= checked
+    assert {row.query_id for row in store.answer_log()} == set(asked) - withdrawn
+    # Whatever was withdrawn is under the lease too, and nothing else is.
+    assert store.claim("bob") is None
+    assert store.counts() == Counts(0, len(withdrawn), len(asked) - len(withdrawn), 0)
+    assert store.renew("window", asked) == withdrawn
     store.close()

@@ -7,7 +7,15 @@ import dataclasses
 import numpy as np
 import pytest
 
-from prefrl.types import MachineError, Preference, PrefrlError, Query, Segment
+from prefrl.types import (
+    Comparison,
+    MachineError,
+    Preference,
+    PrefrlError,
+    Query,
+    Segment,
+    Viewing,
+)
 
 LEFT, RIGHT, TIE, INCOMPARABLE = Preference
 
@@ -38,6 +46,17 @@ def test_values_are_frozen() -> None:
         segment.step = 3  # type: ignore[misc]
     with pytest.raises(dataclasses.FrozenInstanceError):
         query.id = 3  # type: ignore[misc]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Viewing().seconds = 3  # type: ignore[misc]
+
+
+def test_nobody_watched_unless_they_say_so() -> None:
+    segment = Segment(np.zeros((2, 1)), np.zeros((2, 1)), np.zeros(2))
+    comparison = Comparison(Query(segment, segment), LEFT, "oracle", 9.0, 0.0)
+    for looked in (Viewing(), comparison):
+        assert looked.seconds == 0
+        assert np.isnan(looked.watched)
+        assert looked.swapped is False
 
 
 def test_a_failing_machine_is_told_from_a_mistaken_user() -> None:

@@ -1,5 +1,8 @@
 """The comparison store: the only thing that trainer, labelers and reward fit share."""
 
-from prefrl.store.comparisons import AlreadyAnswered, ComparisonStore, Counts
+from prefrl.store.checks import Check, CheckRow
+from prefrl.store.comparisons import AlreadyAnswered, ComparisonStore
+from prefrl.store.reading import Counts
+from prefrl.store.rows import AnswerRow
 
-__all__ = ["AlreadyAnswered", "ComparisonStore", "Counts"]
+__all__ = ["AlreadyAnswered", "AnswerRow", "Check", "CheckRow", "ComparisonStore", "Counts"]

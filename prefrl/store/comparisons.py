@@ -2,89 +2,53 @@
 
 A query is open, or under a lease, or expired, or answered. Answers are only ever appended: a
 revision or a withdrawal is a new row, and the last row about a query is its standing answer.
+Checks, which are asked only to judge the labeler, are kept apart from all that.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
 
-from prefrl.store.blobs import decode_segment, encode_segment
-from prefrl.store.database import Database
+from prefrl.store.blobs import encode_segment
+from prefrl.store.checks import Check, append_check
+from prefrl.store.reading import StoreReader
+from prefrl.store.rows import Loader, append_answers, insert, null_for_nan
 from prefrl.store.schema import (
-    ANSWERS,
     OPEN,
     QUERIES,
     UNLEASED,
     comparisons,
-    meta,
     queries,
     segments,
 )
-from prefrl.types import Comparison, MachineError, Preference, PrefrlError, Query, Segment
+from prefrl.types import Preference, PrefrlError, Query, Viewing
+
+UNSEEN = Viewing()
+"""How a pair is looked at where nobody looks, or nothing is known of it."""
 
 
 class AlreadyAnswered(PrefrlError):  # noqa: N818 - what happened, not a mistake
     """Somebody else was first: the query has a standing answer."""
 
 
-@dataclass(frozen=True)
-class Counts:
-    """How many queries are in which state; every query is in one.
-
-    Attributes:
-      open: can be claimed now.
-      leased: somebody is looking at them.
-      answered: have a standing answer.
-      expired: unanswered, and never claimed again.
-    """
-
-    open: int
-    leased: int
-    answered: int
-    expired: int
-
-
-class ComparisonStore:
+class ComparisonStore(StoreReader):
     """What the trainer asks and the labelers answer; safe from many processes and threads."""
-
-    def __init__(self, where: str | Path) -> None:
-        """Opens, creates or migrates the store.
-
-        Args:
-          where: path of an SQLite file, or a database URL (postgresql+psycopg://...).
-        Raises:
-          PrefrlError: not a database, not a comparison store, or of a newer schema.
-          MachineError: it cannot be read or written. Any method can raise it; what the
-            method was to change is then unchanged.
-        """
-        self._database = Database(where)
-
-    @property
-    def where(self) -> str:
-        """Path or URL, without its password."""
-        return self._database.name
 
     def add(self, asked: Sequence[Query]) -> list[Query]:
         """Stores queries, all or none, and returns them with their ids."""
         distinct = {id(s): s for query in asked for s in (query.left, query.right)}
         blobs = [{"step": int(s.step), "arrays": encode_segment(s)} for s in distinct.values()]
         with self._database.writing() as connection:
-            number = dict(zip(distinct, _insert(connection, segments, blobs), strict=True))
+            number = dict(zip(distinct, insert(connection, segments, blobs), strict=True))
             rows = [
                 {
                     "left_id": number[id(query.left)],
                     "right_id": number[id(query.right)],
-                    "disagreement": None
-                    if math.isnan(query.disagreement)
-                    else float(query.disagreement),
+                    "disagreement": null_for_nan(query.disagreement),
                     "step": int(query.step),
                     "created_at": time.time(),
                     "answered": False,
@@ -92,7 +56,7 @@ class ComparisonStore:
                 }
                 for query in asked
             ]
-            ids = _insert(connection, queries, rows)
+            ids = insert(connection, queries, rows)
         return [dataclasses.replace(q, id=i) for q, i in zip(asked, ids, strict=True)]
 
     def claim(
@@ -119,7 +83,39 @@ class ComparisonStore:
                 .where(queries.c.id == row.id)
                 .values(leased_by=worker, lease_until=now + lease_seconds)
             )
-        return self._query(row, {})  # after the commit: a damaged one does not block the rest
+        # After the commit: a damaged one does not block the rest.
+        return Loader(self.where).query(row)
+
+    def renew(
+        self,
+        worker: str,
+        query_ids: Iterable[int],
+        lease_seconds: float = 60.0,
+        now: float | None = None,
+    ) -> set[int]:
+        """Leases queries that the worker claimed before for so much longer, from now on.
+
+        Returns:
+          Those that it holds now. The others have meanwhile been answered, expired or leased by
+          another; one whose lease ran out and that nobody took is held again.
+        """
+        now = time.time() if now is None else now
+        # Expired or not: one that was undone is held though it had expired.
+        own = sa.and_(~queries.c.answered, ~UNLEASED, queries.c.leased_by == worker)
+        mine = (
+            sa.select(queries.c.id)
+            .where(queries.c.id.in_({int(i) for i in query_ids}))
+            .where(sa.or_(own, sa.and_(OPEN, UNLEASED)))
+            .with_for_update(skip_locked=True)  # somebody is just answering or claiming it
+        )
+        with self._database.writing(durable=False) as connection:
+            held = set(connection.execute(mine, {"now": now}).scalars())
+            connection.execute(
+                queries.update()
+                .where(queries.c.id.in_(held))
+                .values(leased_by=worker, lease_until=now + lease_seconds)
+            )
+        return held
 
     def release(self, query_id: int, worker: str) -> None:
         """Gives a claimed query back; nothing happens if the worker does not hold it."""
@@ -135,33 +131,31 @@ class ComparisonStore:
         query_id: int,
         preference: Preference,
         labeler: str,
-        seconds: float = 0.0,
+        viewing: Viewing = UNSEEN,
         now: float | None = None,
     ) -> int:
         """Stores an answer; it is on the disk when this returns. The first answer wins.
 
-        Args:
-          seconds: time the labeler took.
         Returns:
           The comparison's id.
         Raises:
           AlreadyAnswered: the query has a standing answer.
           PrefrlError: there is no such query.
         """
-        return self._answer([(query_id, preference)], labeler, seconds, now)[0]
+        return self._answer([(query_id, preference)], labeler, viewing, now)[0]
 
     def answer_all(
         self, answers: Sequence[tuple[int, Preference]], labeler: str, now: float | None = None
     ) -> list[int]:
         """Like `answer` for many, all or none, in one transaction."""
-        return self._answer(answers, labeler, 0.0, now)
+        return self._answer(answers, labeler, UNSEEN, now)
 
     def revise(
         self,
         query_id: int,
         preference: Preference | None,
         labeler: str,
-        seconds: float = 0.0,
+        viewing: Viewing = UNSEEN,
         now: float | None = None,
     ) -> int:
         """Replaces the standing answer by a new row; None withdraws it and reopens the query.
@@ -177,28 +171,59 @@ class ComparisonStore:
             )
             if not revised.rowcount:
                 raise PrefrlError(f"query {query_id} has no answer to revise: answer it instead")
-            return _append(connection, [(query_id, preference)], labeler, seconds, now)[0]
+            return append_answers(connection, [(query_id, preference)], labeler, viewing, now)[0]
 
-    def comparisons(self, after: int = 0) -> list[Comparison]:
-        """The answers, revisions and withdrawals with id > after, in id order.
+    def undo(
+        self,
+        query_id: int,
+        worker: str,
+        labeler: str,
+        lease_seconds: float = 60.0,
+        now: float | None = None,
+    ) -> int:
+        """Withdraws the labeler's own standing answer and leases the query to the worker.
 
-        Ids grow in the order of commits: reading on from the last id seen misses nothing.
+        Both at once, so that nobody else gets it before it is answered again. One that had
+        expired stays so: the worker can answer it, and nobody claims it afterwards.
+
+        Returns:
+          The withdrawal's comparison id.
+        Raises:
+          PrefrlError: there is no standing answer, or it is another labeler's.
         """
-        rest = ANSWERS.where(comparisons.c.id > int(after)).order_by(comparisons.c.id)
-        with self._database.transaction() as connection:
-            rows = connection.execute(rest).all()
-        loaded: dict[int, Segment] = {}
-        return [
-            Comparison(
-                query=self._query(row, loaded),
-                preference=None if row.preference is None else Preference(row.preference),
-                labeler=row.labeler,
-                answered_at=row.answered_at,
-                seconds=row.seconds,
-                id=row.comparison_id,
+        now = time.time() if now is None else now
+        this = int(query_id)
+        answers = sa.select(comparisons.c.labeler).where(comparisons.c.query_id == this)
+        standing = answers.order_by(comparisons.c.id.desc()).limit(1)
+        with self._database.writing() as connection:
+            reopened = connection.execute(
+                queries.update()
+                .where(queries.c.id == this, queries.c.answered)
+                .values(answered=False, leased_by=worker, lease_until=now + lease_seconds)
             )
-            for row in rows
-        ]
+            if not reopened.rowcount:
+                raise PrefrlError(f"query {query_id} has no answer to undo: answer it instead")
+            if (other := connection.execute(standing).scalar_one()) != labeler:
+                raise PrefrlError(
+                    f"query {query_id} was answered by {other}, not by {labeler}: revise it instead"
+                )
+            return append_answers(connection, [(this, None)], labeler, UNSEEN, now)[0]
+
+    def record_check(
+        self,
+        check: Check,
+        preference: Preference | None,
+        labeler: str,
+        viewing: Viewing = UNSEEN,
+        now: float | None = None,
+    ) -> int:
+        """Stores a check's answer, on the disk when this returns; None withdraws it.
+
+        Returns:
+          The row's id, of a numbering of its own.
+        """
+        with self._database.writing() as connection:
+            return append_check(connection, check, preference, labeler, viewing, now)
 
     def expire(self, before_step: int, now: float | None = None) -> int:
         """Open queries asked before that step are never claimed again; returns how many.
@@ -210,37 +235,11 @@ class ComparisonStore:
         with self._database.writing() as connection:
             return connection.execute(stale.values(expired=True), {"now": now}).rowcount
 
-    def counts(self, now: float | None = None) -> Counts:
-        """How many queries are open, leased, answered and expired."""
-        kinds = (queries.c.answered, queries.c.expired)
-        total = sa.select(*kinds, sa.func.count()).group_by(*kinds)
-        held = sa.select(sa.func.count()).where(OPEN, ~UNLEASED)
-        with self._database.transaction() as connection:
-            size = {(answered, expired): n for answered, expired, n in connection.execute(total)}
-            now = time.time() if now is None else now
-            leased = connection.execute(held, {"now": now}).scalar_one()
-        return Counts(
-            open=size.get((False, False), 0) - leased,
-            leased=leased,
-            answered=size.get((True, False), 0) + size.get((True, True), 0),
-            expired=size.get((False, True), 0),
-        )
-
-    def close(self) -> None:
-        """Closes the connection to the database."""
-        self._database.close()
-
-    def __enter__(self) -> ComparisonStore:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def _answer(
         self,
         answers: Sequence[tuple[int, Preference]],
         labeler: str,
-        seconds: float,
+        viewing: Viewing,
         now: float | None,
     ) -> list[int]:
         mark = queries.update().values(answered=True, leased_by=None, lease_until=None)
@@ -250,58 +249,6 @@ class ComparisonStore:
                 if connection.execute(mark.where(this, ~queries.c.answered)).rowcount:
                     continue
                 if connection.execute(sa.select(queries.c.id).where(this)).first() is None:
-                    raise PrefrlError(f"there is no query {number} in {self.where}: claim one")
+                    raise self._no_query(number)
                 raise AlreadyAnswered(f"query {number} has an answer: revise it, or claim another")
-            return _append(connection, answers, labeler, seconds, now)
-
-    def _query(self, row: sa.Row[*tuple[Any, ...]], loaded: dict[int, Segment]) -> Query:
-        return Query(
-            left=self._segment(row.left_id, row.left_arrays, row.left_step, loaded),
-            right=self._segment(row.right_id, row.right_arrays, row.right_step, loaded),
-            disagreement=math.nan if row.disagreement is None else row.disagreement,
-            step=row.step,
-            id=row.id,
-        )
-
-    def _segment(self, number: int, blob: bytes, step: int, loaded: dict[int, Segment]) -> Segment:
-        if number not in loaded:
-            try:
-                loaded[number] = decode_segment(bytes(blob), step)
-            except ValueError as error:
-                raise MachineError(
-                    f"segment {number} in {self.where} is damaged ({error}): "
-                    "put back a copy of that file"
-                ) from error
-        return loaded[number]
-
-
-def _insert(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> list[int]:
-    """The new rows' ids, in the order of the rows."""
-    if not rows:
-        return []
-    insert = table.insert().returning(table.c.id, sort_by_parameter_order=True)
-    return list(connection.execute(insert, rows).scalars())
-
-
-def _append(
-    connection: sa.Connection,
-    answers: Sequence[tuple[int, Preference | None]],
-    labeler: str,
-    seconds: float,
-    now: float | None,
-) -> list[int]:
-    # Writers take turns here, so that ids are committed in order (PostgreSQL; SQLite does so).
-    connection.execute(meta.select().with_for_update())
-    now = time.time() if now is None else now
-    rows = [
-        {
-            "query_id": int(number),
-            "preference": preference.value if preference else None,
-            "p_left": preference.p_left if preference else None,
-            "labeler": labeler,
-            "answered_at": float(now),
-            "seconds": float(seconds),
-        }
-        for number, preference in answers
-    ]
-    return _insert(connection, comparisons, rows)
+            return append_answers(connection, answers, labeler, viewing, now)

@@ -1,7 +1,7 @@
 """The database under the comparison store: opening, transactions, errors, forks.
 
 SQLite in a file, or PostgreSQL by URL. What differs between the two is here and in the
-types of the first migration, nowhere else.
+types of the migrations, nowhere else.
 """
 
 from __future__ import annotations
