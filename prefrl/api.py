@@ -58,7 +58,7 @@ def learn(
     Raises:
       PrefrlError: an unknown name, numbers that cannot be used, an agent without a Recorder or
         whose buffer does not score with `reward`, nothing left to train, or a labeler who
-        answers through a store that nobody knows.
+        answers through a store that nobody knows or has no answers.
     """
     set_up_process(threads)
     recorder = find_recorder(agent.get_env())
@@ -76,8 +76,8 @@ def learn(
         labeler = build(default_rng([seed, 2]))
     if not labeler.immediate and store is None:
         raise PrefrlError(
-            f"nobody can find the temporary store to answer as {labeler.name!r}: name a file or a "
-            "database URL with store="
+            f"a temporary store holds no answers, and nobody can find it to give any as "
+            f"{labeler.name!r}: name a file or a database URL with store="
         )
     with TemporaryDirectory() as folder, ComparisonStore(store or Path(folder) / "s") as opened:
         PreferenceLoop(

@@ -95,7 +95,7 @@ def load(checkpoint: Path, agent: BaseAlgorithm, reward: RewardEnsemble | None) 
         agent.set_parameters(weights, exact_match=True, device=agent.device)
         for name, saved in _read(checkpoint / "tensors.pt").items():
             _tensors(agent)[name].data.copy_(saved)  # in place: an optimizer holds it
-        state: dict[str, Any] = json.loads((checkpoint / "state.json").read_text("utf-8"))
+        saved_state = state(checkpoint)
         if reward is not None and (checkpoint / "reward.safetensors").exists():
             reward.load(checkpoint / "reward.safetensors")
         for name, rms in _running(agent).items():
@@ -104,8 +104,21 @@ def load(checkpoint: Path, agent: BaseAlgorithm, reward: RewardEnsemble | None) 
             _load_replay(checkpoint / "replay", agent.replay_buffer)
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise MachineError(f"checkpoint {checkpoint} cannot be read: {error}") from error
-    agent.num_timesteps = int(state["agent_steps"])
-    return state
+    agent.num_timesteps = int(saved_state["agent_steps"])
+    return saved_state
+
+
+def state(checkpoint: Path) -> dict[str, Any]:
+    """The numbers that were saved with it.
+
+    Raises:
+      MachineError: they cannot be read.
+    """
+    try:
+        saved: dict[str, Any] = json.loads((checkpoint / "state.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise MachineError(f"checkpoint {checkpoint} cannot be read: {error}") from error
+    return saved
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -49,7 +50,10 @@ class Train:
     run: Annotated[Path | None, arg(help_behavior_hint="(default: a new one in runs/)")] = None
     """Folder of the new run."""
     labeler: Annotated[str | None, _usual(_USUAL.labels.labeler)] = None
-    """oracle, stochastic, mistake, myopic, skip, equal, shuffled, human, or one of your own."""
+    """oracle, stochastic, mistake, myopic, skip, equal, shuffled; human: people, through the run's
+    store; store: nobody, the answers given earlier are all there is; or one of your own."""
+    answers: Annotated[Path | None, Unset] = None
+    """A run folder, or a store's file, whose answers the new run begins with."""
     labels: Annotated[int | None, _usual(_USUAL.labels.budget)] = None
     """Label budget over the whole run."""
     schedule: Annotated[str | None, _usual(_USUAL.labels.schedule)] = None
@@ -84,18 +88,26 @@ class Train:
                     f"--resume {self.resume} knows its environment and its folder: leave out "
                     "ENV, --config and --run"
                 )
+            if self.answers:
+                raise PrefrlError(
+                    f"--resume {self.resume} has answers of its own: leave out --answers, which "
+                    "new runs begin with"
+                )
             with RunDir.open(self.resume) as run:
                 run.lock()
                 config = from_mapping(self._overrides(), run.config())
                 _must_match(run.config(), config)
                 _check_before(config)
+                _check_used(config, run)
                 run.write_config(config)
                 commands.train(config, run, console)
         else:
             config = self._new_config()
             path = self.run or new_run_path(Path("runs"), config.env.id, config.seed)
             _check_before(config)
-            with RunDir.create(path, config) as run:
+            with _answers_from(self.answers, path, config) as answers:
+                run = RunDir.create(path, config, answers)
+            with run:
                 commands.train(config, run, console)
 
     def _new_config(self) -> RunConfig:
@@ -244,6 +256,40 @@ class Watch:
 
 
 @dataclass(frozen=True)
+class Label:
+    """Watch two clips and pick, in a window: on a run that trains, or on one that is finished."""
+
+    run: RunFolder
+    """A run's folder."""
+    name: Annotated[str | None, arg(help_behavior_hint="(default: your user name)")] = None
+    """Who you are; it is written beside your answers."""
+    instruction: Annotated[str | None, arg(help_behavior_hint="(default: the run's)")] = None
+    """What to choose by; kept in the run's configuration."""
+    size: Annotated[int | None, arg(help_behavior_hint="(default: viewer.size, 480)")] = None
+    """Side of a picture that MuJoCo draws, in pixels; others have a size of their own."""
+    queries: int = 100
+    """Where nothing is left to answer and nobody trains: queries about the newest checkpoint."""
+    review: bool = False
+    """Page through the answers instead, those first that the ensemble least expects."""
+    last: int = 200
+    """How many of the latest answers a review goes through."""
+    debug: bool = False
+    """Show the trace of an error."""
+
+    def __call__(self, console: Console) -> None:
+        commands.label(
+            RunDir.open(self.run),
+            console,
+            name=self.name,
+            instruction=self.instruction,
+            size=self.size,
+            queries=self.queries,
+            review=self.review,
+            last=self.last,
+        )
+
+
+@dataclass(frozen=True)
 class Envs:
     """What can be trained, with presets."""
 
@@ -275,6 +321,7 @@ class Bench:
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "train": Train,
+    "label": Label,
     "watch": Watch,
     "video": Video,
     "eval": Eval,
@@ -331,6 +378,20 @@ def _check_before(config: RunConfig) -> None:
     from prefrl.run import check
 
     check(config)
+
+
+def _answers_from(
+    source: Path | None, path: Path, config: RunConfig
+) -> AbstractContextManager[Path | None]:
+    from prefrl.answers import answers_from
+
+    return answers_from(source, path, config)
+
+
+def _check_used(config: RunConfig, run: RunDir) -> None:
+    from prefrl.answers import check_used
+
+    check_used(config, run)
 
 
 def _must_match(old: RunConfig, new: RunConfig) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
 import math
 from collections.abc import Generator, Mapping
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,19 +24,24 @@ if TYPE_CHECKING:
 
 def train(config: RunConfig, run: RunDir, console: Console) -> Path:
     """Train, evaluate and report; returns the report's path."""
+    from prefrl.answers import asks_nobody
     from prefrl.progress import TrainingProgress
     from prefrl.run import train as run_loop
 
-    labels = config.labels
+    labels = f"{config.labels.budget} labels from {config.labels.labeler}"
+    if asks_nobody(config):
+        labels = "on answers given earlier"
     console.print(
-        f"{config.env.id}: {config.steps:,} steps, {labels.budget} labels from "
-        f"{labels.labeler}, in {run.path}",
+        f"{config.env.id}: {config.steps:,} steps, {labels}, in {run.path}",
         soft_wrap=True,
         highlight=False,
     )
     resumes = f"`prefrl train --resume {run.path}` goes on with it"
     try:
-        with TrainingProgress(config.steps, console, run.store_path) as progress:
+        with (
+            TrainingProgress(config.steps, console, run.path) as progress,
+            _window(config, run, console),
+        ):
             run_loop(config, run, progress.on_pass, progress.on_wait)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; {resumes}") from None
@@ -49,6 +55,12 @@ def train(config: RunConfig, run: RunDir, console: Console) -> Path:
     if score is not None:
         console.print(f"normalised score {score:.2f} (0 random, 1 RL on the true reward)")
     return page
+
+
+def _window(config: RunConfig, run: RunDir, console: Console) -> AbstractContextManager[None]:
+    from prefrl.label_window import label_window
+
+    return label_window(run, console) if config.labels.labeler == "human" else nullcontext()
 
 
 def evaluate(
@@ -188,7 +200,8 @@ def watch(run: RunDir, console: Console, *, size: int, seed: int, deterministic:
     from prefrl.render.window import Player, display, show
 
     checkpoint = _newest_checkpoint(run)
-    with display(f"{run.path}, checkpoint {checkpoint}"), _renderer(run, size) as renderer:
+    title, film = f"{run.path}, checkpoint {checkpoint}", f"film the agent: prefrl video {run.path}"
+    with display(title, film), _renderer(run, size) as renderer:
         console.print(
             f"{run.path}: checkpoint {checkpoint}{_drawn_with(renderer)}; Space pauses, Escape "
             "closes the window",
@@ -197,6 +210,39 @@ def watch(run: RunDir, console: Console, *, size: int, seed: int, deterministic:
         )
         with _playing(run, seed, deterministic) as endless:
             show(Player(endless, renderer, size))
+
+
+def label(
+    run: RunDir,
+    console: Console,
+    *,
+    name: str | None,
+    instruction: str | None,
+    size: int | None,
+    queries: int,
+    review: bool,
+    last: int,
+) -> None:
+    """A person labels in a window, or pages through answers."""
+    from viewer import label as viewer
+
+    _in_range("--queries", queries, 0, 100_000)
+    _in_range("--last", last, 1, 100_000)
+    if instruction is not None:
+        viewer.set_instruction(run, instruction)
+    if size is None:
+        size = run.config().viewer.size
+    _in_range("--size", size, 64, 2160)
+    options = viewer.Options(name or user_name(), size, queries, last)
+    (viewer.review if review else viewer.label)(run, console, options)
+
+
+def user_name() -> str:
+    """Who labels, unless they say so."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return "human"
 
 
 def _newest_checkpoint(run: RunDir) -> str:

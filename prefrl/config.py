@@ -70,6 +70,11 @@ class LabelConfig:
     warmup_hold: int = 1
     """Steps for which each of its actions is held, on average: those that change with every step
     add up to much the same in all clips where each does little, as in a car."""
+    expire_after: int = 40_960
+    """Environment steps after which what a person has not answered is no longer asked, and the
+    agent of the day is asked about instead; 0: never."""
+    open_at_once: int = 100
+    """Most queries that wait for people, the first batch apart."""
     max_comparisons: int = 0
     """Train the reward on the latest so many comparisons; 0 means all."""
 
@@ -117,6 +122,18 @@ class AgentConfig:
 
 
 @dataclass(frozen=True)
+class ViewerConfig:
+    """The window in which people label."""
+
+    instruction: str = ""
+    """What to choose by; empty: what the environment says."""
+    size: int = 480
+    """Side of a picture that MuJoCo draws, in pixels; others have a size of their own."""
+    keys: dict[str, Any] = field(default_factory=dict)
+    """Keys of actions in place of the usual ones: {tie = "t", left = ["a", "left"]}."""
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """Everything that a run folder's config.toml holds."""
 
@@ -124,6 +141,7 @@ class RunConfig:
     labels: LabelConfig = field(default_factory=LabelConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)
+    viewer: ViewerConfig = field(default_factory=ViewerConfig)
     steps: int = 600_000
     """Environment steps in all, the random policy's included."""
     seed: int = 0
@@ -298,6 +316,9 @@ def validate(config: RunConfig) -> None:
         ("labels.pool_size", labels.pool_size, 2, math.inf),
         ("labels.ask_every", labels.ask_every, 1, math.inf),
         ("labels.warmup_steps", labels.warmup_steps, 1, math.inf),
+        ("viewer.size", config.viewer.size, 64, 2160),
+        ("labels.expire_after", labels.expire_after, 0, math.inf),
+        ("labels.open_at_once", labels.open_at_once, 1, math.inf),
         ("labels.warmup_hold", labels.warmup_hold, 1, math.inf),
         ("labels.max_comparisons", labels.max_comparisons, 0, math.inf),
         ("reward.members", reward.members, 1, math.inf),

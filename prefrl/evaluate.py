@@ -235,7 +235,10 @@ def predictor_quality(
     final one, and the final one with half of its actions random.
     """
     policies = {"random": 1.0, "half": 0.5, "final": 0.0}
-    cuts = {name: _segments(agent, config, share, rng) for name, share in policies.items()}
+    cuts = {
+        name: policy_segments(agent, config, rng, random_share=share)
+        for name, share in policies.items()
+    }
     mixture = [segment for segments in cuts.values() for segment in segments]
     quality = judge(reward, mixture, config.labels.ask_above, rng, n_pairs)
     fresh = judge(reward, cuts["final"], config.labels.ask_above, rng, n_pairs)
@@ -332,15 +335,28 @@ def _gate(spread: Array, right: Array, threshold: float) -> dict[str, float | No
     }
 
 
-def _segments(
-    agent: BaseAlgorithm, config: RunConfig, random_share: float, rng: Generator, n: int = 200
+def policy_segments(
+    agent: BaseAlgorithm,
+    config: RunConfig,
+    rng: Generator,
+    n: int = 200,
+    rows: int = 1000,
+    random_share: float = 0.0,
+    seed: int = EVAL_SEED,
 ) -> list[Segment]:
-    """Segments of a policy that takes a share of its actions at random."""
-    recorder = Recorder(_fresh(config.env), ring_steps=1000)
+    """Segments of a policy at play in fresh environments, with what draws them again.
+
+    Args:
+      n: how many; none come back where no episode is as long as one.
+      rows: steps of each environment that they are cut from.
+      random_share: of the actions is taken at random.
+      seed: of the environments; the policy's own draws are torch's.
+    """
+    recorder = Recorder(_fresh(config.env, seed), ring_steps=rows)
     stats = normaliser(agent.get_env())
     obs = recorder.reset()
     recorder.action_space.seed(int(rng.integers(2**31)))
-    for _ in range(1000):
+    for _ in range(rows):
         seen = stats.normalize_obs(obs) if stats is not None else obs
         actions, _ = agent.predict(seen, deterministic=False)
         at_random = rng.random(recorder.num_envs) < random_share
@@ -351,8 +367,8 @@ def _segments(
     return recorder.sample_segments(n, config.labels.segment_length, rng)
 
 
-def _fresh(env: EnvConfig) -> VecEnv:
+def _fresh(env: EnvConfig, seed: int = EVAL_SEED) -> VecEnv:
     kwargs = dict(env.kwargs)
     if max_episode_steps(env.id, env.module, kwargs) is None:  # or one that stalls never ends
         kwargs["max_episode_steps"] = LONGEST
-    return make_vec_env(env.id, env.n_envs, EVAL_SEED, kwargs, env.module)
+    return make_vec_env(env.id, env.n_envs, seed, kwargs, env.module)

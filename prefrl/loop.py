@@ -13,8 +13,9 @@ from numpy.random import Generator
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
-from prefrl.labelers import Labeler
-from prefrl.queries import Candidates, Strategy, disagreement, draw_pairs, select
+from prefrl.asking import Asker
+from prefrl.labelers import Labeler, is_asked
+from prefrl.queries import Strategy
 from prefrl.recorder import Recorder
 from prefrl.relabel import buffer_of
 from prefrl.reward.ensemble import RewardEnsemble
@@ -23,7 +24,7 @@ from prefrl.reward.fitters import Fitter
 from prefrl.schedules import Schedule
 from prefrl.segments import SegmentPool
 from prefrl.store import AlreadyAnswered, ComparisonStore
-from prefrl.types import Array, Query, StartAnew
+from prefrl.types import PrefrlError, Query, StartAnew
 
 
 @dataclass(frozen=True)
@@ -42,18 +43,29 @@ class LoopSettings:
     ask_every: int = 8192
     warmup_steps: int = 8192
     warmup_hold: int = 1
+    expire_after: int = 40_960
+    open_at_once: int = 100
 
 
 @dataclass
 class Progress:
-    """Where a run stands; what a resumed run goes on from."""
+    """Where a run stands; what a resumed run goes on from.
+
+    A query that expires takes back that it was asked and offered, so that the schedule offers
+    another in its place; answered late all the same, it counts again. What was offered and not
+    asked is what the gate held back, and stays so.
+    """
 
     offered: int = 0
-    """Labels that the schedule has offered."""
+    """Labels that the schedule has offered, without what expired."""
     asked: int = 0
-    """Queries put to the labeler."""
+    """Queries put to the labeler, without what expired: answered, or still waiting."""
     labels: int = 0
     """Answers in the store."""
+    expired: int = 0
+    """Queries in the store that expired unanswered."""
+    fitted_to: int = 0
+    """Number of the last comparison that the reward has been fitted to."""
     next_ask: int = 0
     """Environment steps at which the schedule is looked at again."""
 
@@ -71,6 +83,7 @@ class PreferenceLoop:
       store: where queries and answers live.
       rng: draws segments and candidates.
       on_pass: told of every pass, with what it measured.
+      on_wait: told how many of the first answers are missing, and of how many.
     """
 
     recorder: Recorder
@@ -82,34 +95,49 @@ class PreferenceLoop:
     settings: LoopSettings
     rng: Generator
     on_pass: Callable[[Mapping[str, float]], None] = lambda row: None
-    on_wait: Callable[[int], None] = lambda missing: None
+    on_wait: Callable[[int, int], None] = lambda missing, first: None
     progress: Progress = field(default_factory=Progress)
 
     def run(self) -> None:
-        """Everything: the first batch, then training until the steps are used up."""
-        self._pool = SegmentPool(self.settings.pool_size)
-        self._asked_features: list[Array] = []
+        """Everything: the first answers, then training until the steps are used up."""
+        s = self.settings
+        self._pool = SegmentPool(s.pool_size)
+        self._asker = Asker(self._pool, self.reward, s.strategy, s.oversample, self.rng)
         self._last_fit: FitMetrics | None = None
         self._clock = (time.monotonic(), self.recorder.steps_taken)
         self._cut_at = self.recorder.steps_taken
-        self._count_what_is_there()
-        left = self.settings.total_steps - self.recorder.steps_taken
-        if left <= 0:
+        self._answer_open()
+        self._count()
+        if s.total_steps <= self.recorder.steps_taken:
             return
-        if self.reward.fitted:  # resumed: what was answered meanwhile counts from the start
-            self._last_fit = self.fitter.start()
-            self._remember([comparison.query for comparison in self.store.comparisons()])
+        if self.reward.fitted or not is_asked(self.labeler):
+            self.earlier_answers()
         else:
             self.first_batch()
-        left = self.settings.total_steps - self.recorder.steps_taken
+        left = s.total_steps - self.recorder.steps_taken
         self.agent.learn(left, callback=_BetweenRollouts(self), reset_num_timesteps=False)
         self.between_rollouts(last=True)
 
+    def earlier_answers(self) -> None:
+        """Fit to what was answered by now, meanwhile or elsewhere, and ask about nothing yet."""
+        self._fit()
+        if not self.reward.fitted:
+            raise PrefrlError(
+                f"the {self.progress.labels} answers in {self.store.where} decide too little to "
+                "fit a reward to: give more (`prefrl label`), or begin a new run with another's "
+                "(--answers)"
+            )
+        self._asker.remember([comparison.query for comparison in self.store.comparisons()])
+        soon = self.recorder.steps_taken + self.settings.ask_every
+        self.progress.next_ask = self.progress.next_ask or soon
+
     def first_batch(self) -> None:
-        """Ask about a random policy's segments, uniformly and ungated, and fit."""
-        act_at_random(
-            self.recorder, self.settings.warmup_steps, self.rng, self.settings.warmup_hold
-        )
+        """Ask about a random policy's segments, uniformly and ungated, and fit.
+
+        Answers that are there before, from another run or an earlier start, are part of it.
+        """
+        s = self.settings
+        act_at_random(self.recorder, s.warmup_steps, self.rng, s.warmup_hold)
         self._episodes()
         self._collect()
         if not len(self._pool):
@@ -118,17 +146,18 @@ class PreferenceLoop:
                 "so far: lower labels.segment_length (--segment-length)"
             )
         first = min(self.settings.first_batch, self.settings.budget)
+        there = self.progress.labels
         self.progress.offered = max(self.progress.offered, first)
-        pairs = draw_pairs(len(self._pool), max(0, first - self.progress.asked), self.rng)
-        asked = self._post(pairs, np.full(len(pairs), np.nan))
+        missing = max(0, first - self.progress.asked)
+        asked = self._post(self._asker.uniformly(missing, self.recorder.steps_taken))
         self._wait_for(min(first, self.progress.asked))
-        self._last_fit = self.fitter.start()
+        self._fit()
         if not self.reward.fitted:
             raise StartAnew(
                 f"the first {first} answers decided too little to fit a reward to: raise "
                 "--labels or labels.first_share"
             )
-        self._remember(asked)
+        self._asker.remember([c.query for c in self.store.comparisons()] if there else asked)
         self.progress.next_ask = self.recorder.steps_taken + self.settings.ask_every
 
     def between_rollouts(self, last: bool = False) -> None:
@@ -138,10 +167,12 @@ class PreferenceLoop:
         self.progress.next_ask = self.recorder.steps_taken + self.settings.ask_every
         row = self._episodes()
         self._collect()
-        if not last:
+        if not last and is_asked(self.labeler):
+            self._expire()
             row |= self._ask()
         self._last_fit = self.fitter.update() or self._last_fit
-        self.progress.labels = self.store.counts().answered
+        self.progress.fitted_to = self.fitter.fitted_to
+        self._count()
         self.on_pass(row | self._standing())
 
     def _collect(self) -> None:
@@ -153,56 +184,30 @@ class PreferenceLoop:
         n = max(2, rows * self.recorder.num_envs // length)
         self._pool.add(self.recorder.sample_segments(n, length, self.rng, rows))
 
+    def _expire(self) -> None:
+        """Take back what people have left unanswered for long: it is of another agent by now."""
+        after = self.settings.expire_after
+        if after and not self.labeler.immediate:
+            self.store.expire(self.recorder.steps_taken - after)
+            self._count()
+
     def _ask(self) -> dict[str, float]:
         """Put what the schedule offers, and the gate lets through, to the labeler."""
-        s, progress = self.settings, self.progress
-        due = s.schedule(self.recorder.steps_taken, s.total_steps, s.budget, s.first_batch)
+        s, progress, step = self.settings, self.progress, self.recorder.steps_taken
+        due = s.schedule(step, s.total_steps, s.budget, s.first_batch)
         wanted = min(due, s.budget) - progress.offered
+        if not self.labeler.immediate:  # a longer queue would expire before it is answered
+            wanted = min(wanted, s.open_at_once - (progress.asked - progress.labels))
         if wanted <= 0 or len(self._pool) < 2:
             return {}
         progress.offered += wanted
-        candidates, pairs = self._candidates(wanted * s.oversample)
-        spread = disagreement(candidates.returns)
         gate = s.ask_above if self.reward.informed else 0.0
-        chosen = select(candidates, s.strategy, wanted, gate, self.rng)
-        self._post(pairs[chosen], spread[chosen])
-        self._asked_features.extend(candidates.features[chosen])
-        low, median, high = np.quantile(spread, [0.1, 0.5, 0.9])
-        return {
-            "candidates": len(pairs),
-            "ask_above": gate,
-            "gate_share": float((spread >= gate).mean()),
-            "disagreement_p10": float(low),
-            "disagreement_p50": float(median),
-            "disagreement_p90": float(high),
-            "disagreement_asked": float(spread[chosen].mean()) if len(chosen) else math.nan,
-        }
+        queries, row = self._asker.best(wanted, gate, step)
+        self._post(queries)
+        return row
 
-    def _candidates(self, n: int) -> tuple[Candidates, Array]:
-        pairs = draw_pairs(len(self._pool), n, self.rng)
-        used, where = np.unique(pairs, return_inverse=True)
-        segments = [self._pool[int(i)] for i in used]
-        returns = self.reward.member_returns(segments)[:, where.reshape(pairs.shape)]
-        features = self.reward.features(segments)[where.reshape(pairs.shape)]
-        asked = np.array(self._asked_features).reshape(-1, features[0].size)
-        return Candidates(returns, features.reshape(len(pairs), -1), asked), pairs
-
-    def _remember(self, asked: Sequence[Query]) -> None:
-        """What has been asked about, for strategies that keep their distance from it."""
-        if asked:
-            sides = [
-                self.reward.features([getattr(q, side) for q in asked])
-                for side in ("left", "right")
-            ]
-            self._asked_features.extend(np.concatenate(sides, axis=1))
-
-    def _post(self, pairs: Array, spread: Array) -> list[Query]:
+    def _post(self, queries: Sequence[Query]) -> list[Query]:
         """Queries into the store; a simulated teacher answers at once."""
-        step = self.recorder.steps_taken
-        queries = [
-            Query(self._pool[int(left)], self._pool[int(right)], float(value), step)
-            for (left, right), value in zip(pairs, spread, strict=True)
-        ]
         self.progress.asked += len(queries)
         stored = self.store.add(queries)
         if self.labeler.immediate:
@@ -221,20 +226,28 @@ class PreferenceLoop:
             with contextlib.suppress(AlreadyAnswered):  # no lease: a person may be quicker
                 self.store.answer(query.id, self.labeler.label(query), name)
 
-    def _count_what_is_there(self) -> None:
-        """Take over what an earlier process left in the store."""
-        self._answer_open()
-        counts = self.store.counts()
-        self.progress.labels = counts.answered
-        self.progress.asked = counts.answered + counts.open + counts.leased
-        self.progress.offered = max(self.progress.offered, self.progress.asked)
+    def _count(self) -> None:
+        """Take over what the store holds: people answer, and queries expire, at any time."""
+        counts, progress = self.store.counts(), self.progress
+        progress.labels = counts.answered
+        progress.asked = counts.answered + counts.open + counts.leased
+        progress.offered -= counts.expired - progress.expired
+        progress.offered = max(progress.offered, progress.asked)
+        progress.expired = counts.expired
+
+    def _fit(self) -> None:
+        """The first fit of this process, to every answer that is there."""
+        self._last_fit = self.fitter.start()
+        self.progress.fitted_to = self.fitter.fitted_to
 
     def _wait_for(self, answers: int) -> None:
         """Return when the store holds so many answers; only ever waits for people."""
         while (missing := answers - self.store.counts().answered) > 0:
             self._answer_open()  # what a person held, and let go
-            self.on_wait(missing)
+            self.on_wait(missing, answers)
             time.sleep(0.5)
+        if not self.labeler.immediate:
+            self.on_wait(0, answers)
 
     def _episodes(self) -> dict[str, float]:
         finished = self.recorder.take_finished()
@@ -251,13 +264,17 @@ class PreferenceLoop:
         now, steps = time.monotonic(), self.recorder.steps_taken
         rate = (steps - self._clock[1]) / max(now - self._clock[0], 1e-9)
         self._clock = now, steps
-        return {
+        asked = is_asked(self.labeler)
+        standing: dict[str, float] = {
             "step": steps,
             "labels": self.progress.labels,
             "offered": self.progress.offered,
-            "labels_budget": self.settings.budget,
+            "labels_budget": self.settings.budget if asked else self.progress.labels,
             "steps_per_second": rate,
-        } | _numbers(self._last_fit)
+        }
+        if asked and not self.labeler.immediate:
+            standing["expired"] = self.progress.expired
+        return standing | _numbers(self._last_fit)
 
 
 class _BetweenRollouts(BaseCallback):

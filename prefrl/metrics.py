@@ -10,6 +10,8 @@ from typing import Any
 
 from prefrl.rundir import to_json
 
+_LONGEST_ROW = 1 << 16  # bytes
+
 
 def append_metrics(path: Path, row: Mapping[str, Any]) -> None:
     """Add one row and hand it to the system before returning.
@@ -47,6 +49,17 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
             rows.pop()
         rows.append(row)
     return rows
+
+
+def read_last(path: Path) -> dict[str, Any]:
+    """The last whole row, without reading the others; empty where there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _LONGEST_ROW))
+            lines = file.read().split(b"\n")
+    except FileNotFoundError:
+        return {}
+    return next((row for line in reversed(lines) if (row := _parse(line))), {})
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

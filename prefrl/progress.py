@@ -31,12 +31,13 @@ class TrainingProgress:
     Args:
       total_steps: environment steps of the whole run.
       console: where to.
-      store: where people's answers are expected.
+      run: the run's folder.
     """
 
-    def __init__(self, total_steps: int, console: Console, store: Path) -> None:
-        self._total, self._console, self._store = total_steps, console, store
+    def __init__(self, total_steps: int, console: Console, run: Path) -> None:
+        self._total, self._console, self._run = total_steps, console, run
         self._next_line = 0.0
+        self._waiting_for = 0
         self._true_return = math.nan
         self._started: tuple[float, float] | None = None
         columns = (
@@ -75,13 +76,17 @@ class TrainingProgress:
             self._next_line = now + _PLAIN_SECONDS
             self._console.print(f"{step:>9,} steps | {text} | {left}", soft_wrap=True)
 
-    def on_wait(self, missing: int) -> None:
-        """Say what training waits for."""
-        text = f"waiting for {missing} first answers in {self._store}"
+    def on_wait(self, missing: int, first: int) -> None:
+        """Say what training waits for, and in plain lines only when that has changed."""
+        text = f"waiting for {missing} of {first} first answers"
+        text += f": `prefrl label {self._run}` opens the window"
+        if not missing:
+            text = f"the {first} first answers are there: training begins"
         self._bar.below = text
         now = time.monotonic()
-        if not self._console.is_terminal and now >= self._next_line:
-            self._next_line = now + _PLAIN_SECONDS
+        due = now >= self._next_line or not missing
+        if not self._console.is_terminal and due and missing != self._waiting_for:
+            self._next_line, self._waiting_for = now + _PLAIN_SECONDS, missing
             self._console.print(text, soft_wrap=True, highlight=False)
 
     def _time_left(self, now: float, step: float) -> str:

@@ -44,14 +44,15 @@ def train(
     config: RunConfig,
     run: RunDir,
     on_pass: OnPass = lambda row: None,
-    on_wait: Callable[[int], None] = lambda missing: None,
+    on_wait: Callable[[int, int], None] = lambda missing, first: None,
 ) -> tuple[BaseAlgorithm, RewardEnsemble]:
     """Train a run folder's agent, from its newest checkpoint where there is one.
 
     Args:
       run: locked by this process.
       on_pass: told of every pass of the loop.
-      on_wait: told how many first answers are missing while waiting for a person.
+      on_wait: told, while waiting for a person, how many of the first answers are missing, and of
+        how many.
     Returns:
       The SB3 agent and the reward ensemble.
     """
@@ -278,4 +279,6 @@ def loop_settings(labels: LabelConfig, total_steps: int) -> LoopSettings:
         ask_every=labels.ask_every,
         warmup_steps=labels.warmup_steps,
         warmup_hold=labels.warmup_hold,
+        expire_after=labels.expire_after,
+        open_at_once=labels.open_at_once,
     )

@@ -9,6 +9,7 @@ import math
 import platform
 import shutil
 import subprocess
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,8 @@ from prefrl.types import MachineError, PrefrlError
 
 _PACKAGES = ("prefrl", "torch", "stable-baselines3", "sb3-contrib", "gymnasium", "mujoco", "numpy")
 _LEAST_FREE = 50 * 2**20  # bytes
+_GLANCE_SECONDS = 0.2
+"""A lock that is held for no longer is that of somebody who looks whether a trainer runs."""
 
 
 @dataclass
@@ -69,11 +72,13 @@ class RunDir:
         return self.checkpoints / "fitted.safetensors"
 
     @classmethod
-    def create(cls, path: Path, config: RunConfig) -> RunDir:
+    def create(cls, path: Path, config: RunConfig, answers: Path | None = None) -> RunDir:
         """A new run folder, locked.
 
+        Args:
+          answers: a store's file; it is moved there, and the run begins with what it holds.
         Raises:
-          PrefrlError: there is a run already.
+          PrefrlError: there is a run already, or there are other answers.
         """
         run = cls(path)
         if run.config_path.exists():
@@ -83,6 +88,8 @@ class RunDir:
             )
         run._make_folders()
         run.lock()
+        if answers is not None:
+            run._take(answers)
         run.write_config(config)
         write_whole(run.versions_path, to_json(versions(), indent=1))
         return run
@@ -99,6 +106,15 @@ class RunDir:
             raise PrefrlError(f"{path} holds no run (no config.toml): check the path")
         run._make_folders()
         return run
+
+    def _take(self, answers: Path) -> None:
+        if self.store_path.exists():
+            self.unlock()
+            raise PrefrlError(
+                f"{self.store_path} holds answers already: leave out --answers, or name another "
+                "folder with --run"
+            )
+        shutil.move(answers, self.store_path)
 
     def _make_folders(self) -> None:
         for folder in (self.checkpoints, self.tensorboard, self.report):
@@ -129,15 +145,29 @@ class RunDir:
                 f"{self.path} has {free // 2**20} MiB left on its disk: make room, or name "
                 "another folder with --run"
             )
-        self._lock = (self.path / ".lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        self._lock = self._lock_path.open("w")
+        deadline = time.monotonic() + _GLANCE_SECONDS
+        while not _locked(self._lock, fcntl.LOCK_EX):
+            if time.monotonic() < deadline:
+                time.sleep(0.01)
+                continue
             self.unlock()
             raise PrefrlError(
                 f"{self.path} is in use by another `prefrl train`: wait for it or stop it, or "
                 "name another folder with --run"
-            ) from None
+            )
+
+    def in_use(self) -> bool:
+        """Whether a process trains here now."""
+        try:
+            with self._lock_path.open() as file:
+                return not _locked(file, fcntl.LOCK_SH)
+        except FileNotFoundError:
+            return False
+
+    @property
+    def _lock_path(self) -> Path:
+        return self.path / ".lock"
 
     def __enter__(self) -> RunDir:
         return self
@@ -149,6 +179,15 @@ class RunDir:
         if self._lock:
             self._lock.close()
             self._lock = None
+
+
+def _locked(file: IO[str], kind: int) -> bool:
+    """Whether a lock was free, and is now this file's."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def new_run_path(root: Path, env_id: str, seed: int) -> Path:

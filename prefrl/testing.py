@@ -119,14 +119,20 @@ def check_labeler(
       build: makes the labeler from a random number generator, as in LABELERS.
       segments: of equal length, what the labeler can judge; made up unless given.
     Raises:
-      AssertionError: no name, an answer that is no Preference, a changed query, a seed that
-        does not repeat, a draw from a global generator, or a taste for one side.
+      AssertionError: no name, flags that are none, an answer that is no Preference, a changed
+        query, a seed that does not repeat, a draw from a global generator, or a taste for one
+        side.
     """
     labeler = build(default_rng(0))
     name = getattr(labeler, "name", None)
     assert isinstance(name, str) and name, f"a labeler has a name; this one's is {name!r}"
     immediate = getattr(labeler, "immediate", None)
     assert isinstance(immediate, bool), f"{name}.immediate is {immediate!r}, no bool"
+    asked = getattr(labeler, "asked", True)
+    assert isinstance(asked, bool), f"{name}.asked is {asked!r}, no bool"
+    assert asked or not immediate, (
+        f"{name} answers at once and is never asked: leave out asked = False, or immediate = True"
+    )
     labeler.observe_episode(100.0, 200)
     if not immediate:
         return  # its answers come through the store: label() is never called

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from prefrl import checkpoints
 from prefrl.metrics import read_metrics
 from prefrl.store import ComparisonStore
-from prefrl.types import Comparison, Preference
+from prefrl.types import Comparison, Preference, Viewing
 
 Prefrl = Callable[..., Any]
 FIXTURES = Path(__file__).resolve().parent / "fixtures"
@@ -180,13 +180,43 @@ def test_a_person_answers_from_another_process(start: Prefrl, tmp_path: Path) ->
                 while (query := store.claim("anna")) and query.id:
                     better = query.left.true_return > query.right.true_return
                     choice = Preference.LEFT if better else Preference.RIGHT
-                    store.answer(query.id, choice, "anna", seconds=3.0)
+                    store.answer(query.id, choice, "anna", Viewing(seconds=3.0))
                     answered += 1
     assert started.wait() == 0, started.output
-    assert "waiting for" in started.output
+    assert re.search(r"waiting for \d of 5 first answers: `prefrl label run`", started.output) or (
+        "the 5 first answers are there: training begins" in started.output
+    )
     kept = answers(run)
     assert len(kept) == answered >= 5
     assert {(c.labeler, c.seconds) for c in kept} == {("anna", 3.0)}
+
+
+def test_a_person_who_leaves_is_asked_about_todays_agent(start: Prefrl, tmp_path: Path) -> None:
+    """They answer the first batch and go to lunch; the run ends, and nobody goes on with it."""
+    run = tmp_path / "run"
+    words = ["--labeler", "human", "--ask-above", "0", "--set", "labels.expire_after=600"]
+    words += ["--steps", "4000", "--run", "run"]
+    started = start("train", "prefrl/CartPole-v0", *TINY, *words)
+    given: list[int] = []
+    while len(given) < 5:
+        time.sleep(0.05)
+        assert started.process.poll() is None, started.output
+        if (run / "store.sqlite").exists():
+            with ComparisonStore(run / "store.sqlite") as store:
+                if query := store.claim("anna"):
+                    given.append(store.answer(query.id or 0, Preference.LEFT, "anna"))
+    assert started.wait() == 0, started.output
+    rows = read_metrics(run / "metrics.jsonl")
+    assert rows[-1]["labels"] == len(given) == 5
+    assert rows[-1]["expired"] >= 5 and rows[-1]["offered"] <= 20
+    with ComparisonStore(run / "store.sqlite") as store:
+        counts = store.counts()
+        steps = [query.step for _ in range(counts.open) if (query := store.claim("bert"))]
+    assert counts.open + 5 == rows[-1]["offered"]
+    assert min(steps) > 2900
+    words = ["--labeler", "store", "--steps", "5000"]
+    assert start("train", "--resume", "run", *words).wait() == 0
+    assert [(c.labeler, c.id) for c in answers(run)] == [("anna", number) for number in given]
 
 
 # ---- parts of a user's own through entry points

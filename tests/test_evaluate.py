@@ -200,7 +200,8 @@ class Still:
 def test_segments_of_a_policy_that_takes_a_share_of_its_actions_at_random(share: float) -> None:
     config = from_mapping({"env": {"id": "Pendulum-v1"}, "labels": {"segment_length": 10}})
     rng = np.random.default_rng(0)
-    segments = evaluate._segments(Still(), config, share, rng, n=50)  # type: ignore[arg-type]
+    policy: Any = Still()
+    segments = evaluate.policy_segments(policy, config, rng, n=50, random_share=share)
     taken = np.concatenate([segment.actions for segment in segments])
     assert (taken != 0.5).mean() == pytest.approx(share, abs=0.1)
     assert len({segment.obs.tobytes() for segment in segments}) == 50

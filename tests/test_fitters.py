@@ -109,10 +109,12 @@ def test_a_process_goes_on_from_the_trainers_first_fit(
         answer(store, first[2:])
         metrics = fitter.start()
         assert metrics is not None and metrics["comparisons"] == 20
+        assert fitter.fitted_to == 20
         scaled_on, paid = ensemble.input_mean.clone(), _rewards(ensemble)
         answer(store, later)
+        assert fitter.fitted_to == 20, "not yet"
         metrics = _wait_for(fitter)
-        assert metrics["comparisons"] == 25
+        assert metrics["comparisons"] == fitter.fitted_to == 25
         assert torch.equal(ensemble.input_mean, scaled_on)
         assert not torch.equal(_rewards(ensemble), paid)
     finally:

@@ -183,3 +183,14 @@ def test_learn_refuses_an_agent_that_would_learn_nothing() -> None:
     prefrl.learn(scored, other, labels=20, steps=600, asking=asking)
     with pytest.raises(PrefrlError, match="have taken 640 already: raise steps="):
         prefrl.learn(scored, other, labels=20, steps=600, asking=asking)
+
+
+def test_learn_trains_on_a_store_that_others_answered(tmp_path: Path) -> None:
+    where = tmp_path / "store.sqlite"
+    passes(Knowing(), store=where)
+    with prefrl.ComparisonStore(where) as store:
+        before = store.counts()
+        passes("store", store=where)
+        assert store.counts() == before
+    with pytest.raises(PrefrlError, match="temporary store holds no answers"):
+        passes("store")

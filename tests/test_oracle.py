@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefrl.config import LabelConfig
-from prefrl.labelers import LABELERS
+from prefrl.labelers import LABELERS, is_asked
 from prefrl.labelers.oracle import TEACHERS, SimulatedTeacher, TeacherSettings, simulated_teacher
 from prefrl.labelers.perceptive import Perceptive
 from prefrl.run import build_labeler
@@ -57,7 +57,7 @@ def test_the_table_is_that_of_b_pref() -> None:
         "skip": (math.inf, 1, 0, 0.1, 0),
         "equal": (math.inf, 1, 0, 0, 0.1),
     }
-    assert set(LABELERS) >= {*TEACHERS, "human"}
+    assert set(LABELERS) >= {*TEACHERS, "human", "store"}
 
 
 def test_the_larger_return_wins_and_equal_ones_tie() -> None:
@@ -311,8 +311,9 @@ def test_eyes_are_used_to_what_a_run_saw_before_it_was_resumed(
     assert eyes.label(asked) is answer
 
 
-def test_nobody_can_make_a_person_answer() -> None:
-    human = LABELERS["human"](np.random.default_rng(0))
-    assert not human.immediate
+@pytest.mark.parametrize(("name", "asked"), [("human", True), ("store", False)])
+def test_nobody_can_make_a_person_answer(name: str, asked: bool) -> None:
+    human = LABELERS[name](np.random.default_rng(0))
+    assert not human.immediate and is_asked(human) is asked
     with pytest.raises(TypeError, match="comparison store"):
         human.label(query([1], [0]))

@@ -160,6 +160,7 @@ def test_a_right_labeler() -> None:
     check_labeler(Careful)
     check_labeler(Careful, made_up_segments(10, length=1))
     check_labeler(broken_labeler(immediate=False, label=never))
+    check_labeler(broken_labeler(immediate=False, label=never, asked=False))
 
 
 @pytest.mark.parametrize(
@@ -167,6 +168,8 @@ def test_a_right_labeler() -> None:
     [
         (broken_labeler(name=""), "has a name"),
         (broken_labeler(immediate=None), "immediate is None"),
+        (broken_labeler(asked=0), "asked is 0, no bool"),
+        (broken_labeler(asked=False), "answers at once and is never asked"),
         (broken_labeler(label=lambda self, query: 1.0), "answered 1.0"),
         (broken_labeler(label=shuffles_the_query), "changed the query"),
         (broken_labeler(label=by_global_chance), "global random number generator"),

@@ -31,6 +31,10 @@ _POLL_SECONDS = 0.1
 class Fitter(Protocol):
     """Keeps an ensemble up to date with the answers in a store."""
 
+    @property
+    def fitted_to(self) -> int:
+        """Id of the last comparison that the trainer's ensemble has been fitted to."""
+
     def start(self) -> FitMetrics | None:
         """Fit every answer given so far, in the trainer's process; called once, first.
 
@@ -77,7 +81,6 @@ class InlineFitter:
 
     @property
     def fitted_to(self) -> int:
-        """Id of the last comparison that the ensemble has been fitted to."""
         return self._data.last_id
 
     def start(self) -> FitMetrics | None:
@@ -127,16 +130,22 @@ class BackgroundFitter:
         self._job = (build, store_where, weights, settings, seed, latest, threads)
         self._process: multiprocessing.process.BaseProcess | None = None
         self._seen = -1
+        self._fitted_to = 0
+
+    @property
+    def fitted_to(self) -> int:
+        return self._fitted_to
 
     def start(self) -> FitMetrics | None:
         metrics = self._inline.start()
         if not self._ensemble.fitted:
             return None
-        self._ensemble.save(self._weights, metrics=json.dumps(metrics))
+        self._fitted_to = self._inline.fitted_to
+        self._ensemble.save(self._weights, **_notes(metrics, self._fitted_to))
         self._seen = self._weights.stat().st_mtime_ns
         self._process = multiprocessing.get_context("spawn").Process(
             target=_run_fits,
-            args=(*self._job, self._inline.fitted_to),
+            args=(*self._job, self._fitted_to),
             name="prefrl-reward-fit",
             daemon=True,
         )
@@ -156,6 +165,7 @@ class BackgroundFitter:
             return None
         self._ensemble.load(self._weights)
         self._seen = written
+        self._fitted_to = int(notes["fitted_to"])
         metrics: FitMetrics | None = json.loads(notes["metrics"])
         return metrics
 
@@ -171,6 +181,11 @@ class BackgroundFitter:
                 "message above; `--resume` goes on from the last checkpoint, "
                 "`--set reward.fit=sync` fits without a second process"
             )
+
+
+def _notes(metrics: FitMetrics | None, fitted_to: int) -> dict[str, str]:
+    """What goes with the weights into their file."""
+    return {"metrics": json.dumps(metrics), "fitted_to": str(fitted_to)}
 
 
 def _run_fits(
@@ -196,7 +211,7 @@ def _run_fits(
                 if metrics is None:
                     time.sleep(_POLL_SECONDS)
                 else:
-                    ensemble.save(weights, metrics=json.dumps(metrics))
+                    ensemble.save(weights, **_notes(metrics, fitter.fitted_to))
     except (PrefrlError, OSError, SafetensorError) as error:
         print(f"prefrl: reward fit: {error}", file=sys.stderr, flush=True)
         sys.exit(1)

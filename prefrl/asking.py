@@ -1,0 +1,91 @@
+"""What is asked: two of the recent segments at a time, the best of many candidates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.random import Generator
+
+from prefrl.queries import Candidates, Strategy, disagreement, draw_pairs, select
+from prefrl.reward.ensemble import RewardEnsemble
+from prefrl.segments import SegmentPool
+from prefrl.types import Array, Query
+
+
+@dataclass
+class Asker:
+    """Makes queries of the segments in a pool.
+
+    Args:
+      pool: segments, at least two whenever it is used.
+      reward: its members judge the candidates.
+      strategy: ranks them.
+      oversample: candidates drawn for every query wanted.
+      rng: draws them.
+    """
+
+    pool: SegmentPool
+    reward: RewardEnsemble
+    strategy: Strategy
+    oversample: int
+    rng: Generator
+    _asked: list[Array] = field(default_factory=list)  # what describes each pair
+
+    def uniformly(self, n: int, step: int) -> list[Query]:
+        """Any n pairs; nothing is predicted about them.
+
+        Args:
+          step: environment steps taken, here and below.
+        """
+        pairs = draw_pairs(len(self.pool), n, self.rng)
+        return self._queries(pairs, np.full(n, np.nan), step)
+
+    def best(self, n: int, ask_above: float, step: int) -> tuple[list[Query], dict[str, float]]:
+        """The best n pairs by the strategy; fewer where the gate lets fewer through.
+
+        Args:
+          ask_above: the gate.
+        Returns:
+          The queries, remembered as asked; and what the candidates were like.
+        """
+        candidates, pairs = self._candidates(n * self.oversample)
+        spread = disagreement(candidates.returns)
+        chosen = select(candidates, self.strategy, n, ask_above, self.rng)
+        self._asked.extend(candidates.features[chosen])
+        low, median, high = np.quantile(spread, [0.1, 0.5, 0.9])
+        return self._queries(pairs[chosen], spread[chosen], step), {
+            "candidates": len(pairs),
+            "ask_above": ask_above,
+            "gate_share": float((spread >= ask_above).mean()),
+            "disagreement_p10": float(low),
+            "disagreement_p50": float(median),
+            "disagreement_p90": float(high),
+            "disagreement_asked": float(spread[chosen].mean()) if len(chosen) else math.nan,
+        }
+
+    def remember(self, asked: Sequence[Query]) -> None:
+        """What has been asked about, for strategies that keep their distance from it."""
+        if asked:
+            sides = [
+                self.reward.features([getattr(q, side) for q in asked])
+                for side in ("left", "right")
+            ]
+            self._asked.extend(np.concatenate(sides, axis=1))
+
+    def _candidates(self, n: int) -> tuple[Candidates, Array]:
+        pairs = draw_pairs(len(self.pool), n, self.rng)
+        used, where = np.unique(pairs, return_inverse=True)
+        segments = [self.pool[int(i)] for i in used]
+        returns = self.reward.member_returns(segments)[:, where.reshape(pairs.shape)]
+        features = self.reward.features(segments)[where.reshape(pairs.shape)]
+        asked = np.array(self._asked).reshape(-1, features[0].size)
+        return Candidates(returns, features.reshape(len(pairs), -1), asked), pairs
+
+    def _queries(self, pairs: Array, spread: Array, step: int) -> list[Query]:
+        return [
+            Query(self.pool[int(left)], self.pool[int(right)], float(value), step)
+            for (left, right), value in zip(pairs, spread, strict=True)
+        ]
