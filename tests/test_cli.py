@@ -165,7 +165,7 @@ def test_a_configuration_file_with_a_wrong_key(prefrl: Prefrl) -> None:
     [
         (["train", "Pendulum-v1", "--lables", "5"], "--labels INT"),
         (["train", "Pendulum-v1", "--labels", "five"], "Error parsing --labels"),
-        (["trian", "Pendulum-v1"], "train, watch, video, eval, report, envs, bench"),
+        (["trian", "Pendulum-v1"], "train, label, watch, video, eval, report, envs, bench"),
         (["bench", "overhed"], "unknown study 'overhed': did you mean 'overhead'?"),
         (["eval", "nothere"], "nothere holds no run"),
         (["report", "nothere"], "nothere holds no run"),

@@ -330,7 +330,7 @@ def test_the_window_shows_pauses_and_closes(
         return advance(self, seconds)
 
     monkeypatch.setattr(Player, "advance", scripted)
-    with window.display("a title"):
+    with window.display("a title", "look away"):
         assert pygame.display.get_caption()[0] == "a title"
         window.show(player)
     assert not pygame.display.get_init()
@@ -369,7 +369,7 @@ def test_without_a_display_the_remedy_is_named(
         monkeypatch.setenv("DISPLAY", display)
     done = prefrl("watch", "done")
     assert done.status == 2
-    assert "there is no display for a window" in done.err and "`prefrl video`" in done.err
+    assert "there is no display for a window" in done.err and "prefrl video done" in done.err
 
 
 @pytest.mark.display
@@ -378,7 +378,10 @@ def test_a_real_window_beside_mujoco() -> None:
     from prefrl.render import SegmentRenderer
 
     state = np.zeros(18)
-    with window.display("cheetah"), SegmentRenderer("HalfCheetah-v5", size=320) as renderer:
+    with (
+        window.display("cheetah", "look away"),
+        SegmentRenderer("HalfCheetah-v5", size=320) as renderer,
+    ):
         steps = (Step(state, 1.0, 1.0) for _ in range(10_000))
         player = Player(steps, renderer, 320)
         pygame.time.set_timer(pygame.QUIT, 1500, loops=1)

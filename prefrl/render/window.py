@@ -60,9 +60,11 @@ class Player:
 
 
 @contextmanager
-def display(title: str) -> Iterator[None]:
+def display(title: str, otherwise: str) -> Iterator[None]:
     """A display to show a window on.
 
+    Args:
+      otherwise: what else a person can do where there is none.
     Raises:
       PrefrlError: there is none.
     """
@@ -70,7 +72,7 @@ def display(title: str) -> Iterator[None]:
         if not (has_display() and _opens()):
             raise PrefrlError(
                 "there is no display for a window: run this where DISPLAY or WAYLAND_DISPLAY "
-                "names one (`ssh -X`, `xvfb-run`), or film the agent with `prefrl video`"
+                f"names one (`ssh -X`, `xvfb-run`), or {otherwise}"
             )
         pygame.display.set_caption(title)
         yield

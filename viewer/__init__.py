@@ -1,0 +1,1 @@
+"""What a person labels with: two clips side by side in a window, and what they answer."""

@@ -1,0 +1,183 @@
+"""The window: pygame's events in, pictures out; everything between is `state` and a desk."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from types import FrameType
+
+import pygame
+
+from prefrl.types import PrefrlError
+from viewer.draw import LEAST_SIZE, USUAL_SIZE, Said, draw, hit, layout
+from viewer.keys import BUTTONS, HAT
+from viewer.session import Desk
+from viewer.state import (
+    Action,
+    Answer,
+    Effect,
+    State,
+    View,
+    begin,
+    forgotten,
+    next_change,
+    noted,
+    present,
+    press,
+    tick,
+    view,
+)
+
+_LONGEST_WAIT = 0.25
+"""Seconds between two looks at the desk's words."""
+_IMPATIENT = 0.01
+"""The same while the next pair is awaited."""
+
+# A window that opens while somebody types elsewhere leaves them their keyboard.
+os.environ.setdefault("SDL_WINDOW_NO_ACTIVATION_WHEN_SHOWN", "1")
+
+
+class Window:
+    """Two clips and a person.
+
+    Args:
+      desk: gives pairs, and does what the person decided.
+      keys: the action of each key, see `viewer.keys.bindings`.
+      review: page through answers instead of giving them.
+      clock: seconds.
+    Attributes:
+      waits: seconds from each answer to the next pair on the screen.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        keys: Mapping[str, Action],
+        review: bool = False,
+        size: tuple[int, int] = USUAL_SIZE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._desk, self._keys, self._clock = desk, keys, clock
+        self._state = begin(clock(), review)
+        self._screen = pygame.display.set_mode(_at_least(size), pygame.RESIZABLE)
+        self._drawn: tuple[View, Said, tuple[int, int]] | None = None
+        self._answered_at: float | None = None
+        self._joysticks: list[pygame.joystick.JoystickType] = []
+        self.waits: list[float] = []
+        pygame.key.set_repeat()  # a key that is held down counts once
+        pygame.font.init()
+        pygame.joystick.init()
+
+    def show(self) -> None:
+        """Until the person leaves."""
+        with _leaving_on_sigterm(self._leave):
+            while not self._state.leaving:
+                self.turn()
+
+    def turn(self) -> None:
+        """Wait for something to happen, and have it shown."""
+        for event in self._events():
+            action = self._action(event)
+            if action is not None:
+                self._do(*press(self._state, action, self._clock()))
+        self._do(*tick(self._state, self._clock()))
+        self._next_pair()
+        self._draw()
+
+    def _leave(self) -> None:
+        self._state = replace(self._state, leaving=True)
+
+    def _events(self) -> Iterator[pygame.event.Event]:
+        waiting = self._state.pair is None and not self._state.away
+        longest = _IMPATIENT if waiting else _LONGEST_WAIT
+        seconds = min(next_change(self._state), longest)
+        first = pygame.event.wait(max(1, round(1000 * seconds)))
+        yield first
+        yield from pygame.event.get()
+
+    def _action(self, event: pygame.event.Event) -> Action | None:
+        match event.type:
+            case pygame.QUIT:
+                return Action.LEAVE
+            case pygame.WINDOWEXPOSED | pygame.WINDOWSIZECHANGED:
+                self._drawn = None
+            case pygame.JOYDEVICEADDED:
+                self._joysticks.append(pygame.joystick.Joystick(event.device_index))
+            case pygame.JOYBUTTONDOWN:
+                return BUTTONS.get(event.button)
+            case pygame.JOYHATMOTION:
+                return HAT.get(event.value)
+            case pygame.KEYDOWN:
+                return self._of_key(event)
+            case pygame.MOUSEBUTTONDOWN if event.button == 1:
+                if self._state.legend:
+                    return Action.LEGEND
+                return hit(layout(self._screen.get_size(), self._state.review), event.pos)
+        return None
+
+    def _of_key(self, event: pygame.event.Event) -> Action | None:
+        """By what is typed, on any keyboard, or by the key's name where it types nothing."""
+        typed = self._keys.get(event.unicode.lower()) if event.unicode.isprintable() else None
+        meant = typed or self._keys.get(pygame.key.name(event.key))
+        if meant is None and (self._state.away or self._state.legend):
+            modifier = pygame.key.name(event.key).split()[-1] in ("shift", "ctrl", "alt", "meta")
+            return None if modifier else Action.LEGEND if self._state.legend else Action.FOCUS
+        return meant
+
+    def _do(self, state: State, effects: Sequence[Effect]) -> None:
+        was_away = self._state.away
+        self._state = state
+        for effect in effects:
+            if isinstance(effect, Answer) and not state.review:
+                self._answered_at = self._clock()
+            try:
+                self._desk.perform(effect)
+            except PrefrlError as error:
+                self._state = noted(self._state, str(error), self._clock())
+                if isinstance(effect, Answer):
+                    self._state = forgotten(self._state, effect.key)
+        if was_away and not self._state.away:
+            self._desk.wake()
+
+    def _next_pair(self) -> None:
+        if self._state.pair is None and not self._state.away and not self._state.leaving:
+            pair = self._desk.next_pair()
+            if pair is not None:
+                self._state = present(self._state, pair, self._clock())
+
+    def _draw(self) -> None:
+        """Draw what is new."""
+        now, said = view(self._state), self._desk.said()
+        wanted = now, said, self._screen.get_size()
+        if wanted == self._drawn:
+            return
+        self._screen = pygame.display.get_surface() or self._screen
+        pictures = None if now.key is None else self._desk.pictures(now.pictures)
+        draw(self._screen, now, pictures, said, self._keys)
+        pygame.display.flip()
+        self._drawn = wanted
+        if self._answered_at is not None and now.key is not None:
+            self.waits.append(self._clock() - self._answered_at)
+            self._answered_at = None
+
+
+def _at_least(size: tuple[int, int]) -> tuple[int, int]:
+    return max(size[0], LEAST_SIZE[0]), max(size[1], LEAST_SIZE[1])
+
+
+@contextmanager
+def _leaving_on_sigterm(leave: Callable[[], None]) -> Iterator[None]:
+    """Who ends this process politely gets what leaving by the Escape key gets."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        leave()
+
+    before = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

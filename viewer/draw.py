@@ -1,0 +1,417 @@
+"""What the window shows: a pure drawing of a view, its clips and what is said about the run."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import matplotlib
+import pygame
+
+from prefrl.types import Array
+from viewer.keys import shown
+from viewer.state import CHOICES, Action, View
+
+Colour: TypeAlias = tuple[int, int, int]
+Bars: TypeAlias = tuple[float, ...]
+PAPER: Colour = (24, 26, 31)
+PANEL: Colour = (38, 41, 49)
+INK: Colour = (240, 240, 240)
+MUTED: Colour = (170, 176, 188)
+BLUE: Colour = (86, 180, 233)
+ORANGE: Colour = (230, 159, 0)
+FOCUS: Colour = (255, 255, 255)
+"""Blue and orange are told apart by the colour-blind (Okabe and Ito 2008)."""
+
+LEAST_TEXT = 18
+"""Pixels: the smallest size of a font, in the smallest window too."""
+LEAST_SIZE = (720, 520)
+USUAL_SIZE = (1120, 760)
+_FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+"""DejaVu has arrows; pygame's own font has none."""
+
+WORDS: Mapping[Action, str] = {
+    Action.LEFT: "left is better",
+    Action.RIGHT: "right is better",
+    Action.TIE: "tie",
+    Action.INCOMPARABLE: "can't tell",
+    Action.PAUSE: "pause, go on",
+    Action.REPLAY: "from the start",
+    Action.SLOWER: "slower",
+    Action.FASTER: "faster",
+    Action.FRAME_BACK: "a picture back",
+    Action.FRAME_ON: "a picture on",
+    Action.SKIP: "skip this pair",
+    Action.UNDO: "undo an answer",
+    Action.LEGEND: "these keys",
+    Action.FOCUS: "to the next answer",
+    Action.CONFIRM: "give that answer",
+    Action.NEXT: "next pair",
+    Action.PREVIOUS: "previous pair",
+    Action.LEAVE: "leave, all is saved",
+}
+_SHORT = {
+    Action.LEFT: "left",
+    Action.RIGHT: "right",
+    Action.TIE: "tie",
+    Action.INCOMPARABLE: "can't tell",
+}
+GIVEN = "\u2713"
+"""Marks the answer that stands, in a review."""
+_ONLY_REVIEW = (Action.NEXT, Action.PREVIOUS)
+
+
+@dataclass(frozen=True)
+class Said:
+    """The words of the window.
+
+    Attributes:
+      instruction: what to choose by.
+      status: labels, and how many an hour.
+      trainer: what the trainer is doing.
+      waiting: why there is no pair.
+      bars: of a review, the predicted reward of each picture of both clips, in [-1, 1].
+    """
+
+    instruction: str
+    status: str = ""
+    trainer: str = ""
+    waiting: str = ""
+    bars: tuple[Bars, Bars] | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where everything is, in a window of a size."""
+
+    size: tuple[int, int]
+    text: int
+    header: pygame.Rect
+    clips: tuple[pygame.Rect, pygame.Rect]
+    bars: tuple[pygame.Rect, pygame.Rect]
+    played: pygame.Rect
+    buttons: Mapping[Action, pygame.Rect]
+    footer: pygame.Rect
+
+
+def layout(size: tuple[int, int], review: bool = False) -> Layout:
+    """Where everything is in a window of (width, height) pixels."""
+    width, height = size
+    scale = min(width / USUAL_SIZE[0], height / USUAL_SIZE[1])
+    text = max(LEAST_TEXT, round(LEAST_TEXT * scale))
+    gap, line = text // 2, round(1.45 * text)
+    header = pygame.Rect(2 * gap, gap, width - 4 * gap, round(3.6 * text) + line)
+    footer = pygame.Rect(2 * gap, height - line - gap, width - 4 * gap, line)
+    buttons_top = footer.top - round(2.2 * text) - gap
+    played = pygame.Rect(2 * gap, buttons_top - 2 * gap, width - 4 * gap, gap)
+    bar_height = 4 * text if review else 0
+    bottom = played.top - gap - bar_height - (gap if review else 0)
+    top = header.bottom + gap
+    half = (width - 6 * gap) // 2
+    lefts = (2 * gap, width - 2 * gap - half)
+    clips = tuple(pygame.Rect(left, top, half, max(1, bottom - top)) for left in lefts)
+    bars = tuple(pygame.Rect(left, bottom + gap, half, bar_height) for left in lefts)
+    quarter = (width - 4 * gap - 3 * gap) // 4
+    buttons = {
+        action: pygame.Rect(2 * gap + i * (quarter + gap), buttons_top, quarter, round(2.2 * text))
+        for i, action in enumerate(CHOICES)
+    }
+    return Layout(
+        size, text, header, (clips[0], clips[1]), (bars[0], bars[1]), played, buttons, footer
+    )
+
+
+def hit(places: Layout, point: tuple[int, int]) -> Action | None:
+    """What a click means."""
+    for side, action in zip(places.clips, (Action.LEFT, Action.RIGHT), strict=True):
+        if side.collidepoint(point):
+            return action
+    return next((a for a, place in places.buttons.items() if place.collidepoint(point)), None)
+
+
+def draw(
+    surface: pygame.Surface,
+    view: View,
+    pictures: tuple[Array, Array] | None,
+    said: Said,
+    keys: Mapping[str, Action],
+) -> None:
+    """The whole window.
+
+    Args:
+      pictures: of the left and the right clip, (H, W, 3) uint8; None where there is no pair.
+      keys: the action of each key.
+    """
+    places = layout(surface.get_size(), view.review)
+    surface.fill(PAPER)
+    _header(surface, places, view, said)
+    if pictures is None:
+        _middle(surface, places, _waiting(view, said))
+    else:
+        _clips(surface, places, view, pictures)
+        _played(surface, places, view)
+        if said.bars is not None:
+            _bars(surface, places, view, said.bars)
+    _buttons(surface, places, view, keys, pictures is not None)
+    _footer(surface, places, view, keys)
+    if view.paused and not view.legend and pictures is not None:
+        _badge(surface, places, "paused")
+    if view.legend:
+        _legend(surface, places, keys, view.review)
+
+
+def _header(surface: pygame.Surface, places: Layout, view: View, said: Said) -> None:
+    box = places.header
+    size = round(1.25 * places.text)
+    lines = _wrapped(said.instruction, size, box.width)
+    if len(lines) > 2:
+        size = places.text
+        lines = _wrapped(said.instruction, size, box.width)[:3]
+    y = box.top
+    for line in lines:
+        y += _write(surface, line, size, INK, (box.centerx, y), "midtop", bold=True)
+    rest = box.bottom - round(1.45 * places.text)
+    _write(surface, said.status, places.text, INK, (box.left, rest), "topleft")
+    note = "half an hour of work: time for a break" if view.break_due else said.trainer
+    colour = ORANGE if view.break_due else MUTED
+    room = box.width - _font(places.text, False).size(said.status + "  ")[0]
+    _write(
+        surface, _cut(note, places.text, room), places.text, colour, (box.right, rest), "topright"
+    )
+
+
+def _clips(
+    surface: pygame.Surface, places: Layout, view: View, pictures: tuple[Array, Array]
+) -> None:
+    sides = (Action.LEFT, Action.RIGHT)
+    for box, picture, colour, side in zip(
+        places.clips, pictures, (BLUE, ORANGE), sides, strict=True
+    ):
+        inner = _letterboxed(box.inflate(-12, -12), picture.shape[1], picture.shape[0])
+        image = pygame.image.frombuffer(picture.data, picture.shape[1::-1], "RGB")
+        surface.blit(_scaled(image, inner.size), inner)
+        chosen = view.standing is not None and CHOICES[side] is view.standing
+        thick = 6 if view.flash or chosen or view.focus is side else 3
+        edge = FOCUS if view.focus is side else colour
+        pygame.draw.rect(surface, edge, inner.inflate(12, 12), thick, border_radius=6)
+        _shape(surface, side, (inner.left + places.text, inner.top + places.text), places.text)
+
+
+def _played(surface: pygame.Surface, places: Layout, view: View) -> None:
+    """How much of the clips is over, and the speed where it is not the usual one."""
+    pygame.draw.rect(surface, PANEL, places.played, border_radius=4)
+    done = places.played.copy()
+    done.width = round(places.played.width * view.played)
+    pygame.draw.rect(surface, MUTED, done, border_radius=4)
+
+
+def _bars(surface: pygame.Surface, places: Layout, view: View, bars: tuple[Bars, Bars]) -> None:
+    """The predicted reward of each picture, up where it is positive; the one on screen bright."""
+    for box, rewards, at, colour in zip(
+        places.bars, bars, view.pictures, (BLUE, ORANGE), strict=True
+    ):
+        pygame.draw.rect(surface, PANEL, box)
+        wide = box.width / len(rewards)
+        for i, value in enumerate(rewards):
+            reach = round(value * (box.height / 2 - 2))
+            left = box.left + round(i * wide)
+            right = max(left + 1, box.left + round((i + 1) * wide) - 1)
+            top = box.centery - max(reach, 0)
+            bar = pygame.Rect(left, top, right - left, max(1, abs(reach)))
+            pygame.draw.rect(surface, INK if i == at else colour, bar)
+        pygame.draw.line(surface, MUTED, box.midleft, box.midright)
+
+
+def _buttons(
+    surface: pygame.Surface,
+    places: Layout,
+    view: View,
+    keys: Mapping[str, Action],
+    ready: bool,
+) -> None:
+    for action, box in places.buttons.items():
+        chosen = view.standing is not None and CHOICES[action] is view.standing
+        pygame.draw.rect(surface, PANEL, box, border_radius=8)
+        if chosen or view.focus is action:
+            edge = FOCUS if view.focus is action else _colour(action)
+            pygame.draw.rect(surface, edge, box, 3, border_radius=8)
+        key = _keys_of(keys, action)
+        text = f"{GIVEN if chosen else key}  {_SHORT[action]}"
+        width = _font(places.text, False).size(text)[0]
+        x = box.centerx - width // 2 + places.text // 2
+        _shape(surface, action, (x - places.text, box.centery), places.text)
+        colour = INK if ready else MUTED
+        _write(surface, text, places.text, colour, (x, box.centery), "midleft")
+
+
+def _footer(
+    surface: pygame.Surface, places: Layout, view: View, keys: Mapping[str, Action]
+) -> None:
+    box = places.footer
+    speed = "" if view.speed == 1 else f"speed {view.speed:g}\u00d7"
+    left = view.note or speed
+    _write(surface, left, places.text, INK if view.note else MUTED, box.topleft, "topleft")
+    actions = (Action.PREVIOUS, Action.NEXT) if view.review else (Action.UNDO, Action.SKIP)
+    short = {Action.UNDO: "undo", Action.SKIP: "skip", Action.NEXT: "next"}
+    short |= {Action.PREVIOUS: "previous", Action.LEGEND: "keys", Action.LEAVE: "leave"}
+    hints = [
+        f"{_keys_of(keys, action)} {short[action]}"
+        for action in (*actions, Action.LEGEND, Action.LEAVE)
+    ]
+    _write(surface, "   ".join(hints), places.text, MUTED, box.topright, "topright")
+
+
+def _legend(
+    surface: pygame.Surface, places: Layout, keys: Mapping[str, Action], review: bool
+) -> None:
+    """Every key, over the dimmed window, in two columns."""
+    _dim(surface)
+    line = round(1.5 * places.text)
+    rows = [
+        ("  ".join(shown(k) for k, a in keys.items() if a is action), WORDS[action])
+        for action in Action
+        if review or action not in _ONLY_REVIEW
+    ]
+    half = -(-len(rows) // 2)
+    font = _font(places.text, True)
+    wide = max(font.size(key)[0] for key, _ in rows) + places.text
+    panel = pygame.Rect(0, 0, min(places.size[0] - 20, 46 * places.text), line * (half + 3))
+    panel.center = (places.size[0] // 2, places.size[1] // 2)
+    pygame.draw.rect(surface, PANEL, panel, border_radius=10)
+    for i, (key, words) in enumerate(rows):
+        x = panel.left + places.text + (i // half) * panel.width // 2
+        y = panel.top + line // 2 + (i % half) * line
+        room = panel.width // 2 - wide - places.text
+        _write(surface, key, places.text, BLUE, (x, y), "topleft", bold=True)
+        words = _cut(words, places.text, room)
+        _write(surface, words, places.text, INK, (x + wide, y), "topleft")
+    closing = "a click on a clip chooses it; any key closes this"
+    at = (panel.centerx, panel.bottom - line // 2)
+    _write(surface, closing, places.text, MUTED, at, "midbottom")
+
+
+def _waiting(view: View, said: Said) -> Sequence[str]:
+    if view.away:
+        return ("Nobody seems to be here.", "Press any key for clips of today's agent.")
+    return tuple(said.waiting.splitlines())
+
+
+def _middle(surface: pygame.Surface, places: Layout, lines: Sequence[str]) -> None:
+    area = places.clips[0].union(places.clips[1])
+    size = round(1.25 * places.text)
+    line = round(1.6 * size)
+    y = area.centery - line * len(lines) // 2
+    for i, text in enumerate(lines):
+        colour = INK if i == 0 else MUTED
+        text = _cut(text, size, area.width)
+        _write(surface, text, size, colour, (area.centerx, y + i * line), "midtop")
+
+
+def _badge(surface: pygame.Surface, places: Layout, text: str) -> None:
+    """A word between the clips, at their top."""
+    size = round(1.25 * places.text)
+    area = places.clips[0].union(places.clips[1])
+    box = pygame.Rect((0, 0), _font(size, True).size(text)).inflate(2 * size, size // 2)
+    box.midtop = area.midtop
+    pygame.draw.rect(surface, PANEL, box, border_radius=8)
+    pygame.draw.rect(surface, INK, box, 2, border_radius=8)
+    _write(surface, text, size, INK, box.center, "center", bold=True)
+
+
+def _dim(surface: pygame.Surface) -> None:
+    veil = pygame.Surface(surface.get_size())
+    veil.set_alpha(170)
+    surface.blit(veil, (0, 0))
+
+
+def _shape(surface: pygame.Surface, action: Action, at: tuple[int, int], size: int) -> None:
+    """Each answer's own shape: a disc left, a square right, two bars for a tie, a ring."""
+    x, y, r = at[0], at[1], round(0.42 * size)
+    colour = _colour(action)
+    match action:
+        case Action.LEFT:
+            pygame.draw.circle(surface, colour, (x, y), r)
+        case Action.RIGHT:
+            pygame.draw.rect(surface, colour, (x - r, y - r, 2 * r, 2 * r))
+        case Action.TIE:
+            for dy in (-r // 2, r // 2):
+                pygame.draw.line(surface, colour, (x - r, y + dy), (x + r, y + dy), 3)
+        case _:
+            pygame.draw.circle(surface, colour, (x, y), r, 3)
+
+
+def _colour(action: Action) -> Colour:
+    return {Action.LEFT: BLUE, Action.RIGHT: ORANGE}.get(action, MUTED)
+
+
+def _keys_of(keys: Mapping[str, Action], action: Action) -> str:
+    """The first key of an action."""
+    return next((shown(key) for key, meant in keys.items() if meant is action), "")
+
+
+def _letterboxed(box: pygame.Rect, width: int, height: int) -> pygame.Rect:
+    """The largest rectangle of a picture's shape inside a box, in its middle."""
+    factor = min(box.width / width, box.height / height)
+    inner = pygame.Rect(0, 0, max(1, round(width * factor)), max(1, round(height * factor)))
+    inner.center = box.center
+    return inner
+
+
+def _scaled(image: pygame.Surface, size: tuple[int, int]) -> pygame.Surface:
+    """Enlarged small pictures keep their pixels; others are smoothed."""
+    if image.get_size() == size:
+        return image
+    coarse = size[0] >= 2 * image.get_width()
+    return (pygame.transform.scale if coarse else pygame.transform.smoothscale)(image, size)
+
+
+@functools.lru_cache(maxsize=64)
+def _font(size: int, bold: bool) -> pygame.font.Font:
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return pygame.font.Font(str(_FONTS / name), size)
+
+
+@functools.lru_cache(maxsize=256)
+def _rendered(text: str, size: int, colour: Colour, bold: bool) -> pygame.Surface:
+    return _font(size, bold).render(text, True, colour)
+
+
+def _write(
+    surface: pygame.Surface,
+    text: str,
+    size: int,
+    colour: Colour,
+    at: tuple[int, int],
+    corner: str,
+    bold: bool = False,
+) -> int:
+    """Text with one of its corners at a point; returns the height of a line."""
+    image = _rendered(text, size, colour, bold)
+    surface.blit(image, image.get_rect(**{corner: at}))
+    return image.get_height()
+
+
+def _wrapped(text: str, size: int, width: int) -> list[str]:
+    """Bold text in lines of at most so many pixels."""
+    lines, rest = list[str](), text.split()
+    font = _font(size, True)
+    while rest:
+        n = 1
+        while n < len(rest) and font.size(" ".join(rest[: n + 1]))[0] <= width:
+            n += 1
+        lines.append(" ".join(rest[:n]))
+        rest = rest[n:]
+    return lines
+
+
+def _cut(text: str, size: int, width: int) -> str:
+    """Text that ends in an ellipsis where it does not fit."""
+    font = _font(size, False)
+    if font.size(text)[0] <= width:
+        return text
+    while text and font.size(text + "\u2026")[0] > width:
+        text = text[:-1]
+    return text.rstrip() + "\u2026"

@@ -1,0 +1,215 @@
+"""Pairs drawn ahead of the person, checks of the person among them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from numpy.random import Generator
+
+from prefrl.store import Check, ComparisonStore
+from prefrl.types import Query
+from viewer.checks import CHECK_SHARE, next_check
+from viewer.clips import Clip, ClipProcess
+from viewer.state import Key, Pair
+
+AHEAD = 8
+"""Pairs that are drawn and wait."""
+LEASE_SECONDS = 60.0
+_RENEW_SECONDS = LEASE_SECONDS / 4
+_IDLE_SECONDS = 0.1
+
+Question: TypeAlias = Query | Check
+
+
+@dataclass(frozen=True, eq=False)
+class ReadyPair:
+    """A question as it is put to the person.
+
+    Attributes:
+      swapped: the left segment is on the right of the screen.
+      clips: of the screen's left and right; None where they have to be drawn first.
+    """
+
+    question: Question
+    swapped: bool
+    clips: tuple[Clip, Clip] | None = None
+
+    @property
+    def key(self) -> Key:
+        if isinstance(self.question, Check):
+            return self.question.name
+        assert self.question.id is not None
+        return self.question.id
+
+    @property
+    def pair(self) -> Pair:
+        """What the state machine knows of it."""
+        assert self.clips is not None
+        left, right = self.clips
+        return Pair(self.key, (len(left), len(right)), left.fps)
+
+    def drawn(self, clips: ClipProcess) -> ReadyPair:
+        """The same with its clips."""
+        if self.clips is not None:
+            return self
+        sides = (self.question.left, self.question.right)
+        left, right = clips.draw(sides[::-1] if self.swapped else sides)
+        return replace(self, clips=(left, right))
+
+
+class Feeder:
+    """Claims queries, draws their clips and keeps the leases, in a thread of its own.
+
+    Args:
+      clips: used by this thread alone from now on.
+      worker: who holds the leases.
+      labeler: whose answers are checked.
+      rng: draws sides and checks.
+      checks: share of the pairs that are checks.
+    """
+
+    def __init__(
+        self,
+        store: ComparisonStore,
+        clips: ClipProcess,
+        worker: str,
+        labeler: str,
+        rng: Generator,
+        ahead: int = AHEAD,
+        checks: float = CHECK_SHARE,
+    ) -> None:
+        self._store, self._clips, self._worker, self._labeler = store, clips, worker, labeler
+        self._rng, self._ahead, self._checks = rng, ahead, checks
+        self._lock = threading.Lock()
+        self._ready: deque[ReadyPair] = deque()
+        self._to_draw: deque[ReadyPair] = deque()
+        self._held: set[int] = set()
+        self._resting = False
+        self._round = 0  # counts the rests: what was claimed before one is not shown after it
+        self._stop = threading.Event()
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="prefrl-feeder", daemon=True)
+        self._thread.start()
+
+    def take(self) -> ReadyPair | None:
+        """The next pair; None while none is drawn.
+
+        Raises:
+          PrefrlError: whatever ended the thread.
+        """
+        if self._error is not None:
+            raise self._error
+        with self._lock:
+            return self._ready.popleft() if self._ready and not self._to_draw else None
+
+    def put_back(self, pair: ReadyPair) -> None:
+        """The next pair is this one; it is drawn again if need be."""
+        with self._lock:
+            if isinstance(pair.question, Query):
+                assert pair.question.id is not None
+                self._held.add(pair.question.id)
+            if pair.clips is None:
+                self._to_draw.append(pair)
+            else:
+                self._ready.appendleft(pair)
+
+    def done_with(self, key: Key) -> None:
+        """A pair is answered or skipped: its lease is not kept any longer."""
+        with self._lock:
+            self._held.discard(key)
+
+    def rest(self) -> None:
+        """Give everything back, and claim nothing until `wake`."""
+        with self._lock:
+            self._resting = True
+            self._round += 1
+            self._ready.clear()
+            self._to_draw.clear()
+            held, self._held = self._held, set()
+        for query_id in held:
+            self._store.release(query_id, self._worker)
+
+    def wake(self) -> None:
+        self._resting = False
+
+    @property
+    def drawing(self) -> bool:
+        """Whether a pair is on its way."""
+        with self._lock:
+            return bool(self._held or self._to_draw) and not self._ready
+
+    def waiting(self) -> int:
+        """Pairs that are drawn."""
+        with self._lock:
+            return len(self._ready)
+
+    def close(self) -> None:
+        """Give everything back; the clips' process is the caller's to end."""
+        self._stop.set()
+        self._thread.join(timeout=30)
+        self.rest()
+
+    def _run(self) -> None:
+        renewed = time.monotonic()
+        try:
+            while not self._stop.is_set():
+                if time.monotonic() - renewed > _RENEW_SECONDS:
+                    renewed = time.monotonic()
+                    self._renew()
+                if not self._one_more():
+                    self._stop.wait(_IDLE_SECONDS)
+        except Exception as error:
+            self._error = error
+
+    def _one_more(self) -> bool:
+        """Draw a pair where one is wanted and there is one."""
+        with self._lock:
+            urgent = self._to_draw[0] if self._to_draw else None
+            full = self._resting or len(self._ready) >= self._ahead
+            now = self._round
+        if urgent is not None:
+            self._keep(urgent.drawn(self._clips), now, first=True)
+            return True
+        asked = () if full else self._ask()
+        for pair in asked:
+            self._keep(pair.drawn(self._clips), now)
+        return bool(asked)
+
+    def _ask(self) -> Sequence[ReadyPair]:
+        """The next query, and now and then a check before it."""
+        query = self._store.claim(self._worker, LEASE_SECONDS)
+        if query is None or query.id is None:
+            return ()
+        with self._lock:
+            self._held.add(query.id)
+        pairs = [ReadyPair(query, bool(self._rng.random() < 0.5))]
+        if self._rng.random() < self._checks / (1 - self._checks):
+            found = next_check(self._store, self._labeler, self._rng)
+            if found is not None:
+                pairs.insert(0, ReadyPair(*found))
+        return pairs
+
+    def _keep(self, pair: ReadyPair, claimed_in: int, first: bool = False) -> None:
+        with self._lock:
+            if claimed_in != self._round:  # given back while it was drawn
+                return
+            if first:
+                self._to_draw.popleft()
+                self._ready.appendleft(pair)
+            else:
+                self._ready.append(pair)
+
+    def _renew(self) -> None:
+        """Keep the leases; what is lost all the same - this process slept - is dropped."""
+        with self._lock:
+            held = set(self._held)
+        kept = self._store.renew(self._worker, sorted(held), LEASE_SECONDS)
+        with self._lock:
+            lost = held - kept
+            self._held -= lost
+            self._ready = deque(pair for pair in self._ready if pair.key not in lost)

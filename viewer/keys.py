@@ -1,0 +1,104 @@
+"""Which key, button or click means which action."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from prefrl.config import nearest
+from prefrl.types import PrefrlError
+from viewer.state import Action
+
+KEYS: Mapping[Action, tuple[str, ...]] = {
+    Action.LEFT: ("left",),
+    Action.RIGHT: ("right",),
+    Action.TIE: ("up",),
+    Action.INCOMPARABLE: ("down",),
+    Action.PAUSE: ("space",),
+    Action.REPLAY: ("r",),
+    Action.SLOWER: ("[",),
+    Action.FASTER: ("]",),
+    Action.FRAME_BACK: (",",),
+    Action.FRAME_ON: (".",),
+    Action.SKIP: ("s",),
+    Action.UNDO: ("u", "backspace"),
+    Action.LEGEND: ("?", "f1"),
+    Action.FOCUS: ("tab",),
+    Action.CONFIRM: ("return",),
+    Action.NEXT: ("page down",),
+    Action.PREVIOUS: ("page up",),
+    Action.LEAVE: ("escape",),
+}
+"""A character as it is typed, on any keyboard, or the name of a key that types none."""
+
+BUTTONS: Mapping[int, Action] = {
+    0: Action.REPLAY,
+    1: Action.UNDO,
+    2: Action.SKIP,
+    3: Action.LEGEND,
+    4: Action.SLOWER,
+    5: Action.FASTER,
+    6: Action.LEAVE,
+    7: Action.PAUSE,
+}
+"""Of a gamepad, as SDL numbers those of an Xbox controller."""
+HAT: Mapping[tuple[int, int], Action] = {
+    (-1, 0): Action.LEFT,
+    (1, 0): Action.RIGHT,
+    (0, 1): Action.TIE,
+    (0, -1): Action.INCOMPARABLE,
+}
+"""Its directional pad, (x, y)."""
+
+NAMED = frozenset(
+    [name for names in KEYS.values() for name in names if len(name) > 1]
+    + [f"f{n}" for n in range(1, 13)]
+    + ["home", "end", "insert", "delete", "enter"]
+    + [f"[{n}]" for n in range(10)]
+)
+"""Names of keys that type no character; [0] to [9] are those of the number pad."""
+
+
+def bindings(own: Mapping[str, str | Sequence[str]]) -> Mapping[str, Action]:
+    """The action of each key.
+
+    Args:
+      own: keys of actions, by the action's name, in place of the usual ones.
+    Raises:
+      PrefrlError: no such action or key, or one key for two actions.
+    """
+    actions = {action.value: action for action in Action}
+    keys = dict(KEYS)
+    for name, wanted in own.items():
+        if name not in actions:
+            raise PrefrlError(f"viewer.keys.{name}: no such action, {nearest(name, actions)}")
+        keys[actions[name]] = (wanted,) if isinstance(wanted, str) else tuple(wanted)
+    found: dict[str, Action] = {}
+    for action, names in keys.items():
+        for name in map(str.lower, names):
+            if len(name) != 1 and name not in NAMED:
+                raise PrefrlError(
+                    f"viewer.keys.{action.value} = {name!r}: no such key, {nearest(name, NAMED)}"
+                )
+            if name in found:
+                raise PrefrlError(
+                    f"viewer.keys: {name!r} is the key of {found[name].value} and of "
+                    f"{action.value}: give one of them another"
+                )
+            found[name] = action
+    return found
+
+
+def shown(name: str) -> str:
+    """A key as the legend writes it."""
+    return _SHOWN.get(name, name.upper() if len(name) == 1 else name.capitalize())
+
+
+_SHOWN = {
+    "left": "\u2190",
+    "right": "\u2192",
+    "up": "\u2191",
+    "down": "\u2193",
+    "escape": "Esc",
+    "page up": "PgUp",
+    "page down": "PgDn",
+}
