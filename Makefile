@@ -8,7 +8,7 @@
 #
 # No system library is needed to train, test and report: no GL, no SDL, no X display. Pictures of
 # MuJoCo environments need EGL (Debian: libegl1 and libgl1) or OSMesa (libosmesa6), windows a
-# display.
+# display; `make test-display` installs what it needs where it may.
 
 PYTHON ?=
 # Ahead of the rest and by itself: it is by far the largest package, and there are many builds of
@@ -18,13 +18,14 @@ TASK ?= HalfCheetah-v5
 TRAIN_ARGS ?=
 PYTEST_ARGS ?=
 
+DISPLAY_PACKAGES := xvfb xauth xdotool libegl1 libgl1
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CACHES := .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist prefrl.egg-info
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-slow lint clean
+.PHONY: help install train test test-slow test-display lint clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +40,17 @@ test: $(STAMP)  ## the tests, without the slow ones
 
 test-slow: $(STAMP)  ## the slow tests alone
 	$(BIN)/pytest -m "slow and not gpu and not display" $(PYTEST_ARGS)
+
+test-display: $(STAMP)  ## the tests of real windows, under Xvfb
+	@{ command -v xvfb-run && command -v xdotool; } >/dev/null || \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && apt-get install -y -qq $(DISPLAY_PACKAGES); \
+	  else \
+	    echo "make test-display needs Xvfb, xdotool and EGL (Debian: $(DISPLAY_PACKAGES)):" \
+	      "install them" >&2; \
+	    exit 2; \
+	  fi
+	xvfb-run -a $(BIN)/pytest -m "display and not slow" $(PYTEST_ARGS)
 
 lint: $(STAMP)  ## format, lint and types; changes nothing
 	$(BIN)/ruff format --check .

@@ -21,8 +21,12 @@ from prefrl.reward.fit import (
     OVERFIT_LOW,
     FitSettings,
     _adapt_l2,
+    _begin_within_reach,
     _indices,
     _minibatches,
+    _returns,
+    _sampled,
+    _training,
     beats_chance,
     fit,
     fit_temperature,
@@ -460,3 +464,49 @@ def test_dropout_repeats_with_the_seed_and_leaves_torchs_own_numbers_alone() -> 
         fitted.append(ensemble.state_dict())
         torch.rand(1)
     assert all(torch.equal(fitted[0][name], fitted[1][name]) for name in fitted[0])
+
+
+def test_a_minibatch_of_some_steps_stands_for_all_of_them() -> None:
+    """Each segment's steps are drawn anew, none twice, and on average they add up to the whole."""
+    inputs = torch.arange(4 * 2 * 10, dtype=torch.float32).reshape(4, 2, 10, 1)
+    index = torch.tensor([[0, 3], [2, 2]])
+    every, once = _sampled(inputs, index, 0, rng())
+    assert torch.equal(every, inputs[index]) and once == 1
+    sums, draws = torch.zeros(2, 2, 2), rng()
+    for _ in range(400):
+        some, each = _sampled(inputs, index, 4, draws)
+        assert some.shape == (2, 2, 2, 4, 1) and each == 2.5
+        own = inputs[index]
+        assert all(
+            set(some[m, b, s].flatten().tolist()) <= set(own[m, b, s].flatten().tolist())
+            and len(set(some[m, b, s].flatten().tolist())) == 4
+            for m in range(2)
+            for b in range(2)
+            for s in range(2)
+        )
+        sums += each * some.sum((-2, -1)) / 400
+    assert torch.allclose(sums, inputs[index].sum((-2, -1)), rtol=0.05)
+
+
+def test_an_untrained_net_of_images_begins_within_reach_of_the_loss() -> None:
+    space = spaces.Box(0, 255, (1, 43, 43), np.uint8)
+    generator = torch.Generator().manual_seed(0)
+    ensemble = RewardEnsemble(space, spaces.Discrete(2), 2, hidden=(16,), generator=generator)
+    pictures = rng().integers(0, 256, (64, 2, 25, 43 * 43))
+    inputs = torch.as_tensor(pictures.astype(np.uint8))
+    ensemble.set_inputs(inputs)
+    ensemble.net.layers[-1].weight.data.mul_(100)
+    drawn = torch.arange(64).expand(2, -1)
+
+    def spread() -> torch.Tensor:
+        with torch.no_grad(), _training(ensemble.net, rng(), drawn.device):
+            returns = _returns(ensemble, inputs[drawn])
+        return (returns[..., 0] - returns[..., 1]).std(1)
+
+    assert (spread() > 5).all()
+    _begin_within_reach(ensemble, inputs, drawn, rng())
+    assert (abs(spread() - 1) < 0.4).all()
+    ensemble.net.layers[-1].weight.data.mul_(0.1)
+    before = spread()
+    _begin_within_reach(ensemble, inputs, drawn, rng())
+    assert torch.allclose(spread(), before)  # what is within reach stays

@@ -13,6 +13,7 @@ from stable_baselines3 import PPO
 
 import prefrl
 from prefrl.config import LabelConfig
+from prefrl.loop import act_at_random
 from prefrl.queries import Candidates
 from prefrl.types import Preference, PrefrlError, Query
 
@@ -194,3 +195,16 @@ def test_learn_trains_on_a_store_that_others_answered(tmp_path: Path) -> None:
         assert store.counts() == before
     with pytest.raises(PrefrlError, match="temporary store holds no answers"):
         passes("store")
+
+
+def test_a_random_policy_holds_its_actions_as_long_as_it_is_told() -> None:
+    def held(hold: int) -> float:
+        """Share of the steps whose action is the one before."""
+        env = prefrl.make_env("CartPole-v1", n_envs=4, seed=0, ring_steps=2000)
+        act_at_random(env, 8000, np.random.default_rng(0), hold)
+        _, actions = env.rollout(2000)
+        env.close()
+        return float((actions[1:] == actions[:-1]).mean())
+
+    assert abs(held(1) - 0.5) < 0.03  # of two actions
+    assert abs(held(10) - 0.95) < 0.01

@@ -6,12 +6,13 @@ from prefrl.bench.loop import LOOP
 from prefrl.bench.overhead import OVERHEAD
 from prefrl.bench.references import REFERENCES_STUDY
 from prefrl.bench.rendering import RENDERING
+from prefrl.bench.viewer import VIEWER
 
 STUDIES = {
     study.name: study
     for study in (
         *(REFERENCES_STUDY, LOOP, ENVIRONMENTS, BACKFLIP, ONE_LEG, GRASP, ATARI),
-        *(OVERHEAD, RENDERING),
+        *(OVERHEAD, RENDERING, VIEWER),
     )
 }
 

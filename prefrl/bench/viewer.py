@@ -1,0 +1,195 @@
+"""How long a person waits for the next pair, and what a person costs the trainer.
+
+Each row trains a run whose first answers are there at once, in a process of its own, and measures
+it for a while: with somebody who answers a pair every three seconds in the viewer's own window,
+drawn under SDL's dummy driver, or with nobody there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.random import default_rng
+
+from prefrl.bench.study import Row, Study
+from prefrl.bench.tasks import rows_of
+from prefrl.metrics import read_last
+from prefrl.rundir import RunDir
+from prefrl.store import ComparisonStore
+from prefrl.types import MachineError, Preference
+
+FEW_LABELS = ("--labels", "400", "--set", "labels.first_share=0.1", "--set", "reward.max_epochs=2")
+TASKS: Mapping[str, tuple[str, Sequence[str]]] = {
+    "half_cheetah": ("HalfCheetah-v5", ("--steps", "50000000")),
+    "pong": ("prefrl/Pong-v0", FEW_LABELS),
+}
+"""Environments, and what is changed in their presets: that they do not end, and begin soon."""
+LABELLED, NOBODY = "labelled", "nobody"
+REPEATS, SECONDS = 3, 120.0
+EVERY = 3.0
+"""Seconds between two answers."""
+_START_SECONDS = 600.0
+
+
+def measure(spec: Row, work: Path) -> Row:
+    """Steps a second of the trainer, and the person's waits where there is one."""
+    run = RunDir(work / f"{spec['task']}-{spec['arm']}-{spec['repeat']}")
+    shutil.rmtree(run.path, ignore_errors=True)
+    with _trainer(spec["task"], run), ComparisonStore(run.store_path) as store:
+        _answer_first(run, store)
+        meter = _Meter(run)
+        waits = _label(run, store, meter, spec) if spec["arm"] == LABELLED else []
+        while meter.seconds < spec["seconds"]:
+            meter.look()
+            time.sleep(0.1)
+    return spec | {
+        "steps_per_second": meter.rate,
+        "answers": len(waits),
+        "waits": [round(1000 * wait, 2) for wait in waits],
+        "p95_ms": float(1000 * np.quantile(waits, 0.95)) if waits else None,
+    }
+
+
+class _Meter:
+    """Steps a second between the first and the last pass of the trainer that were seen."""
+
+    def __init__(self, run: RunDir) -> None:
+        self._path, self._seen = run.metrics_path, list[tuple[float, float]]()
+        self._started = time.monotonic()
+
+    def look(self) -> None:
+        step = read_last(self._path).get("step", 0)
+        if not self._seen or step > self._seen[-1][1]:
+            self._seen.append((time.monotonic(), step))
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._started
+
+    @property
+    def rate(self) -> float:
+        (began, first), (ended, last) = self._seen[1], self._seen[-1]  # [0] may be an old one
+        return (last - first) / (ended - began)
+
+
+@contextmanager
+def _trainer(task: str, run: RunDir) -> Iterator[None]:
+    """`prefrl train --labeler human`, without a display, until this ends."""
+    env_id, changed = TASKS[task]
+    words = ["train", env_id, "--labeler", "human", "--run", str(run.path), *changed]
+    environ = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    trainer = subprocess.Popen(
+        [sys.executable, "-m", "prefrl", *words],
+        env=environ,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + _START_SECONDS
+        while not run.store_path.exists():
+            _wait(trainer, deadline)
+        yield
+    finally:
+        os.killpg(trainer.pid, signal.SIGKILL)
+        trainer.wait()
+
+
+def _wait(trainer: subprocess.Popen[bytes], deadline: float) -> None:
+    if trainer.poll() is not None or time.monotonic() > deadline:
+        raise MachineError(f"a trainer of the study did not begin ({trainer.args!r})")
+    time.sleep(0.1)
+
+
+def _answer_first(run: RunDir, store: ComparisonStore) -> None:
+    """The first batch by its true returns, until the trainer has made its first pass."""
+    deadline = time.monotonic() + _START_SECONDS
+    while not read_last(run.metrics_path):
+        query = store.claim("study")
+        if query is None or query.id is None:
+            if time.monotonic() > deadline:
+                raise MachineError(f"no pass of the trainer in {run.path}")
+            time.sleep(0.1)
+            continue
+        left = query.left.true_return > query.right.true_return
+        store.answer(query.id, Preference.LEFT if left else Preference.RIGHT, "study")
+
+
+def _label(run: RunDir, store: ComparisonStore, meter: _Meter, spec: Row) -> list[float]:
+    """Seconds from each answer to the next pair on the screen."""
+    os.environ["SDL_VIDEODRIVER"] = "dummy"
+    import pygame
+
+    from viewer.app import Window
+    from viewer.clips import ClipProcess
+    from viewer.feed import Feeder
+    from viewer.keys import bindings
+    from viewer.session import LabelDesk
+
+    config, rng = run.config(), default_rng(spec["repeat"])
+    pygame.display.init()
+    with (
+        closing(ClipProcess(config.env, config.viewer.size)) as clips,
+        closing(Feeder(store, clips, "study", "study", rng)) as feeder,
+    ):
+        window = Window(LabelDesk(run, store, feeder, "study", "study", spec["task"]), bindings({}))
+        due = time.monotonic() + EVERY
+        while meter.seconds < spec["seconds"]:
+            meter.look()
+            window.turn()
+            if time.monotonic() >= due:
+                due += EVERY
+                key = pygame.K_LEFT if rng.random() < 0.5 else pygame.K_RIGHT
+                pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=key, unicode=""))
+    pygame.display.quit()
+    return window.waits
+
+
+def specs(quick: bool) -> Sequence[Row]:
+    """Both arms in turns: what else the machine does meets them alike."""
+    repeats, seconds = (1, 45.0) if quick else (REPEATS, SECONDS)
+    return [
+        {"task": task, "arm": arm, "repeat": repeat, "seconds": seconds}
+        for task in TASKS
+        for repeat in range(repeats)
+        for arm in (LABELLED, NOBODY)
+    ]
+
+
+def headline(rows: Sequence[Row]) -> Mapping[str, float]:
+    """Of the tasks the worse one; ratios are of neighbouring rows, and their median counts."""
+    waits, ratios, found = list[float](), list[float](), dict[str, float]()
+    for task in TASKS:
+        labelled, nobody = (
+            sorted(rows_of(rows, task, arm), key=lambda row: row["repeat"])
+            for arm in (LABELLED, NOBODY)
+        )
+        if not labelled or len(labelled) != len(nobody):
+            continue
+        all_waits = [wait for row in labelled for wait in row["waits"]]
+        pairs = zip(labelled, nobody, strict=True)
+        ratio = [one["steps_per_second"] / other["steps_per_second"] for one, other in pairs]
+        found[f"{task}_p95_ms"] = float(np.quantile(all_waits, 0.95))
+        found[f"{task}_trainer_ratio"] = float(np.median(ratio))
+        waits.append(found[f"{task}_p95_ms"])
+        ratios.append(found[f"{task}_trainer_ratio"])
+    if waits:
+        found |= {"next_pair_p95_ms": max(waits), "trainer_ratio": min(ratios)}
+    return found
+
+
+VIEWER = Study(
+    name="viewer",
+    specs=specs,
+    measure=measure,
+    headline=headline,
+    columns=("task", "arm", "repeat", "seconds", "steps_per_second", "answers", "p95_ms"),
+)
