@@ -6,15 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from prefrl.store import AnswerRow, CheckRow
-from prefrl.types import Preference
+from prefrl.types import Array, Preference
 
 REPEAT, REPEAT_SWAPPED, OBVIOUS = "repeat", "repeat-swapped", "obvious"
 """Kinds of checks: a pair shown again, the same with its sides exchanged, a clear difference."""
 DECIDED = (Preference.LEFT, Preference.RIGHT)
 PAUSE = 120.0
 """Seconds between two answers that are no work."""
+SITTING = 1800.0
+"""Seconds between two answers after which another sitting begins."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +66,79 @@ def per_hour(times: Sequence[float]) -> float:
     Args:
       times: when they were given, seconds.
     """
+    return hourly(work_gaps(times))
+
+
+def work_gaps(times: Sequence[float]) -> Array:
+    """Seconds from each answer to the next one, pauses left out."""
     gaps = np.diff(np.sort(times))
-    work = gaps[gaps <= PAUSE]
-    return float(3600 * len(work) / work.sum()) if len(work) and work.sum() > 0 else float("nan")
+    worked: Array = gaps[gaps <= PAUSE]
+    return worked
+
+
+def hourly(gaps: Array) -> float:
+    """Answers in an hour of work by the seconds between them; NaN where there are none."""
+    return float(3600 * len(gaps) / gaps.sum()) if len(gaps) and gaps.sum() > 0 else float("nan")
+
+
+def work_clock(times: Array) -> Array:
+    """Seconds of work until each answer, (n,); pauses take none.
+
+    Args:
+      times: when they were given, in order, seconds, (n,).
+    """
+    gaps = np.diff(times, prepend=times[:1])
+    clock: Array = np.cumsum(np.where(gaps <= PAUSE, gaps, 0.0))
+    return clock
+
+
+def sittings(times: Array) -> Array:
+    """Places of the answers that begin a sitting, (S,); `times` as above."""
+    return np.flatnonzero(np.diff(times, prepend=-np.inf) >= SITTING)
+
+
+def running_rate(times: Array, last: int) -> Array:
+    """Answers in an hour of work over the last so many of them, (n,); NaN without work.
+
+    Args:
+      times: as above.
+      last: how many gaps between answers count; fewer at the beginning.
+    """
+    gaps = np.diff(times, prepend=-np.inf)
+    worked = gaps <= PAUSE
+    count = _last(worked, last, 0.0).sum(axis=1)
+    seconds = _last(np.where(worked, gaps, 0.0), last, 0.0).sum(axis=1)
+    unknown = np.full(len(times), np.nan)
+    rate: Array = np.divide(3600 * count, seconds, out=unknown, where=seconds > 0)
+    return rate
+
+
+def running_share(hits: Array, last: int) -> tuple[Array, Array]:
+    """Share of hits among the last so many trials, and how many trials that are, (n,) each."""
+    count = np.minimum(np.arange(1, len(hits) + 1), last)
+    return _last(hits, last, 0.0).sum(axis=1) / count, count
+
+
+def running_quantiles(values: Array, last: int, shares: Sequence[float]) -> Array:
+    """Quantiles of the last so many values, (n, len(shares)); none of `values` (n,) is NaN."""
+    found: Array = np.nanquantile(_last(values, last, np.nan), shares, axis=1).T
+    return found
+
+
+def _last(values: Array, last: int, before: float) -> Array:
+    """Each value with those ahead of it, (n, last); `before` stands where there are none."""
+    if not len(values):
+        return np.empty((0, last))
+    return sliding_window_view(np.concatenate([np.full(last - 1, before), values]), last)
+
+
+def looked(row: AnswerRow | CheckRow) -> bool:
+    """Whether who answered saw the clips; a simulated labeler does not."""
+    return row.seconds > 0 or not np.isnan(row.watched)
 
 
 def described(found: Quality) -> Mapping[str, str]:
-    """The same in words, for a terminal and the report."""
+    """The same in words, for a terminal."""
 
     def share(part: tuple[int, int]) -> str:
         some, of = part

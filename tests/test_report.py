@@ -278,7 +278,7 @@ def test_moving_average_on_literals() -> None:
 
 
 def test_wilson_interval_on_a_known_case() -> None:
-    low, high = quality._wilson(np.array([0.5, 1.0]), np.array([100.0, 10.0]))
+    low, high = quality.wilson(np.array([0.5, 1.0]), np.array([100.0, 10.0]))
     assert low == pytest.approx([0.4038, 0.7225], abs=1e-4)  # Wilson 1927
     assert high == pytest.approx([0.5962, 1.0], abs=1e-4)
 

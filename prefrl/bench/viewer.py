@@ -7,6 +7,7 @@ drawn under SDL's dummy driver, or with nobody there.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -14,11 +15,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from numpy.random import default_rng
 
 from prefrl.bench.study import Row, Study
 from prefrl.bench.tasks import rows_of
@@ -47,7 +47,7 @@ def measure(spec: Row, work: Path) -> Row:
     with _trainer(spec["task"], run), ComparisonStore(run.store_path) as store:
         _answer_first(run, store)
         meter = _Meter(run)
-        waits = _label(run, store, meter, spec) if spec["arm"] == LABELLED else []
+        waits = _label(run, meter, spec) if spec["arm"] == LABELLED else []
         while meter.seconds < spec["seconds"]:
             meter.look()
             time.sleep(0.1)
@@ -123,41 +123,28 @@ def _answer_first(run: RunDir, store: ComparisonStore) -> None:
         store.answer(query.id, Preference.LEFT if left else Preference.RIGHT, "study")
 
 
-def _label(run: RunDir, store: ComparisonStore, meter: _Meter, spec: Row) -> list[float]:
-    """Seconds from each answer to the next pair on the screen."""
-    os.environ["SDL_VIDEODRIVER"] = "dummy"
-    import pygame
-
-    from viewer.app import Window
-    from viewer.clips import ClipProcess
-    from viewer.feed import Feeder
-    from viewer.keys import bindings
-    from viewer.session import LabelDesk
-
-    config, rng = run.config(), default_rng(spec["repeat"])
-    pygame.display.init()
-    with (
-        closing(ClipProcess(config.env, config.viewer.size)) as clips,
-        closing(Feeder(store, clips, "study", "study", rng)) as feeder,
-    ):
-        window = Window(LabelDesk(run, store, feeder, "study", "study", spec["task"]), bindings({}))
-        due = time.monotonic() + EVERY
-        while meter.seconds < spec["seconds"]:
-            meter.look()
-            window.turn()
-            if time.monotonic() >= due:
-                due += EVERY
-                key = pygame.K_LEFT if rng.random() < 0.5 else pygame.K_RIGHT
-                pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=key, unicode=""))
-    pygame.display.quit()
-    return window.waits
+def _label(run: RunDir, meter: _Meter, spec: Row) -> list[float]:
+    """Seconds from each answer to the next pair on the screen; the viewer has its own process."""
+    numbers = (str(spec[key]) for key in ("seconds", "every", "repeat"))
+    person = subprocess.Popen(
+        [sys.executable, "-m", "viewer.paced", str(run.path), *numbers], stdout=subprocess.PIPE
+    )
+    while person.poll() is None:
+        meter.look()
+        time.sleep(0.1)
+    assert person.stdout is not None
+    said = person.stdout.read()
+    if person.returncode:
+        raise MachineError(f"the viewer of the study ended with status {person.returncode}")
+    waits: list[float] = json.loads(said.splitlines()[-1])  # pygame greets first
+    return waits
 
 
 def specs(quick: bool) -> Sequence[Row]:
     """Both arms in turns: what else the machine does meets them alike."""
     repeats, seconds = (1, 45.0) if quick else (REPEATS, SECONDS)
     return [
-        {"task": task, "arm": arm, "repeat": repeat, "seconds": seconds}
+        {"task": task, "arm": arm, "repeat": repeat, "seconds": seconds, "every": EVERY}
         for task in TASKS
         for repeat in range(repeats)
         for arm in (LABELLED, NOBODY)

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from prefrl.config import RunConfig, to_mapping
 from prefrl.report import page as html
-from prefrl.report import plots, quality
+from prefrl.report import people, plots, quality
 from prefrl.report.run import RunData, read_run
 from prefrl.report.svg import decimal, last, number, percent, series, short
 from prefrl.rundir import RunDir, write_whole
@@ -53,6 +53,7 @@ def render(data: RunData) -> str:
             "questions whose answer the ensemble already agrees on.",
             _questions(data),
         ),
+        people.section(data),
         html.section(
             "Reward model",
             "How well the ensemble predicts answers that it was not trained on, and whether it "
@@ -74,7 +75,7 @@ def render(data: RunData) -> str:
         ),
         f"<footer>Written by prefrl on {datetime.now():%Y-%m-%d at %H:%M}.</footer>",
     ]
-    return html.page(f"{env_id} · {data.path.resolve().name}", body)
+    return html.page(f"{env_id} · {data.path.resolve().name}", filter(None, body))
 
 
 def _lead(data: RunData) -> str:

@@ -90,6 +90,7 @@ figcaption { margin-top: 10px; color: var(--muted); }
 .hint { color: var(--muted); border-left: 3px solid var(--orange); padding-left: 12px; }
 figure .hint { margin: 10px 0 0; font-size: 0.85rem; line-height: 1.45; }
 .grid > .card { align-self: start; }
+.grid > .figures, .grid > .tables { grid-column: 1 / -1; margin: 0; }
 .card .hint { margin: 10px 0 0; }
 .card .about { margin-top: 10px; color: var(--muted); }
 code, pre { font: 0.875em/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono",
@@ -222,6 +223,11 @@ def table(title: str, values: Mapping[str, Any], changed: Iterable[str] = ()) ->
         for name, value in values.items()
     ]
     return f"<table>\n<caption>{escape(title)}</caption>\n" + "\n".join(rows) + "\n</table>"
+
+
+def tables(found: Iterable[str]) -> str:
+    """Tables beside each other, over the whole width of a section's cards."""
+    return '<div class="tables">\n' + "\n".join(found) + "\n</div>"
 
 
 def command(text: str) -> str:

@@ -123,7 +123,7 @@ def disagreement(rows: Rows) -> Plot | None:
         if len(share):
             few = thin(share)
             axes[-1].fill_between(few[:, 0], few[:, 1], color=BLUE, alpha=0.2, linewidth=0)
-            _line(axes[-1], share, BLUE)
+            line(axes[-1], share, BLUE)
             y_axis(axes[-1], 0, 1.02, shares=True, ticks=2)
         steps_axis(axes[-1], _until(rows))
     reading = f"{percent(share[-1, 1])} over the gate at the end" if len(share) else ""
@@ -134,7 +134,7 @@ def _band(ax: Axes, band: Array, asked: Array, gate: Array) -> list[tuple[str, s
     """Percentiles, what was asked, and the gate; returns the legend."""
     data = thin(band)
     ax.fill_between(data[:, 0], data[:, 1], data[:, 3], color=BLUE, alpha=0.2, linewidth=0)
-    _line(ax, band[:, [0, 2]], BLUE)
+    line(ax, band[:, [0, 2]], BLUE)
     keys = [(BLUE, "band", "10th to 90th percentile"), (BLUE, "line", "median")]
     if len(asked):
         data = thin(asked)
@@ -166,12 +166,12 @@ def fit(rows: Rows) -> Plot | None:
     with panels("fit", known, heights, xlabel=STEPS) as (axes, svg):
         for ax, title in zip(axes, known, strict=True):
             data = wanted[title]
-            _line(ax, data, INK if title == "Temperature" else BLUE)
+            line(ax, data, INK if title == "Temperature" else BLUE)
             if data is accuracy:
                 ax.axhline(0.5, color=MUTED, linestyle=":", linewidth=1.2)
                 y_axis(ax, min(0.45, *data[:, 1]), 1.01, shares=True, ticks=3)
             elif data is heldout:
-                _line(ax, train, ORANGE)
+                line(ax, train, ORANGE)
                 ax.axhline(math.log(2), color=MUTED, linestyle=":", linewidth=1.2)
                 y_axis(ax, 0, ticks=3)
                 keys.append((ORANGE, "line", "training"))
@@ -202,7 +202,7 @@ def _noisy(ax: Axes, data: Array, colour: str) -> None:
     ax.plot(data[:, 0], smooth(data[:, 1]), color=colour, linewidth=2)
 
 
-def _line(ax: Axes, data: Array, colour: str) -> None:
+def line(ax: Axes, data: Array, colour: str) -> None:
     """A line, with markers where there are too few points to see one."""
     data = thin(data)
     marker = "o" if len(data) < 12 else ""

@@ -57,7 +57,7 @@ def calibration(evaluation: Mapping[str, Any]) -> Plot | None:
         xlabel="confidence of the ensemble in its choice",
     ) as ([ax, below], svg):
         ax.plot([low, 1], [low, 1], color=MUTED, linestyle=DASH, linewidth=1.2)
-        interval = _wilson(accuracy, count)
+        interval = wilson(accuracy, count)
         ax.vlines(confidence, *interval, color=BLUE, linewidth=1.6, alpha=0.55)
         ax.plot(confidence, accuracy, "o-", color=BLUE, markersize=5, linewidth=1.2)
         below.bar(confidence, count, width=width, color=BLUE, alpha=0.45)
@@ -199,7 +199,7 @@ def _bars(
     ax.grid(axis="x", color=GRID)
 
 
-def _wilson(share: Array, count: Array) -> tuple[Array, Array]:
+def wilson(share: Array, count: Array) -> tuple[Array, Array]:
     """95 % interval of a share of `count` trials (Wilson 1927), (B,) each."""
     z2 = 1.96**2
     centre = (share + z2 / (2 * count)) / (1 + z2 / count)

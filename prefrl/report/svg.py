@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -125,7 +126,13 @@ def minus(text: str) -> str:
 
 @contextmanager
 def panels(
-    name: str, titles: Sequence[str], heights: Sequence[int], *, xlabel: str, left: int = 46
+    name: str,
+    titles: Sequence[str],
+    heights: Sequence[int],
+    *,
+    xlabel: str,
+    left: int = 46,
+    right: int = 14,
 ) -> Iterator[tuple[list[Axes], list[str]]]:
     """Stacked axes on one x axis, in the page's looks.
 
@@ -133,6 +140,7 @@ def panels(
       name: makes the SVG's ids differ from those of the page's other plots.
       titles: what each panel's y axis shows, with its unit.
       heights: of the panels, without titles and ticks.
+      left, right: what the ticks of the y axis, and names of lines, have room in.
     Yields:
       The axes, and a list into which the <svg> element comes when the block ends.
     """
@@ -140,7 +148,7 @@ def panels(
     from matplotlib.figure import Figure
 
     svg: list[str] = []
-    head, foot, right = 32, 8, 14
+    head, foot = 32, 8
     tall = sum(heights) + len(heights) * (head + foot) + 40
     with mpl.rc_context(_looks(name)):
         figure = Figure(figsize=(WIDTH / 72, tall / 72))
@@ -165,7 +173,10 @@ def panels(
         yield axes, svg
         file = io.StringIO()
         blank = {"Date": None, "Creator": None, "Format": None, "Type": None}
-        figure.savefig(file, format="svg", transparent=True, dpi=180, metadata=blank)
+        with warnings.catch_warnings():
+            # The page's fonts draw the text, whatever is missing in matplotlib's own.
+            warnings.filterwarnings("ignore", r"Glyph .* missing from font", UserWarning)
+            figure.savefig(file, format="svg", transparent=True, dpi=180, metadata=blank)
     svg.append(_inline(file.getvalue()))
 
 

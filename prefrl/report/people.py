@@ -1,0 +1,157 @@
+"""The section about people's answers: how fast, how consistent, how attentive they were."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+import prefrl.report.page as html
+import prefrl.report.people_plots as plots
+from prefrl.label_quality import (
+    REPEAT,
+    REPEAT_SWAPPED,
+    Quality,
+    hourly,
+    quality,
+    sittings,
+    work_gaps,
+)
+from prefrl.report.run import PeoplesAnswers, RunData
+from prefrl.report.svg import percent, short
+from prefrl.store import AnswerRow, CheckRow
+
+TITLE = "Labels by people"
+ABOUT = (
+    "How fast and how well people answered. A few of the pairs are checks: they look like any "
+    "other and train nothing, but what to answer is known."
+)
+
+_SHARES = ("Same answer again", "Obvious pairs right", "Left chosen")
+
+Figure: TypeAlias = tuple[str, str, str, str]  # title, value, beside it, under it
+
+
+def section(data: RunData) -> str:
+    """The section, or "" where nobody but simulated labelers was asked."""
+    people = data.people
+    if people.rows:
+        return html.section(TITLE, ABOUT, _cards(people))
+    if people.unreadable:
+        missing = f"The answers cannot be read, so this is missing. {people.unreadable}."
+    elif data.config["labels"]["labeler"] == "human":
+        missing = f"No answers yet: `prefrl label {shlex.quote(str(data.path))}` gives some."
+    else:
+        return ""
+    about = "Pace, time of an answer, checks and a liking for one side, over time."
+    return html.section(TITLE, ABOUT, [html.card("Answers of people", None, about, missing)])
+
+
+def _cards(people: PeoplesAnswers) -> list[str]:
+    work = plots.worked(people.rows)
+    cards = [
+        html.headline(figures(people)),
+        html.card(
+            "Pace",
+            plots.pace(work),
+            "A line that rises is practice; one that falls is a person who tires, or pairs that "
+            "become harder.",
+            "Too few answers yet: a pace needs two in a row.",
+        ),
+        html.card(
+            "Time and attention",
+            plots.attention(work),
+            "Quicker answers are practice as long as the checks hold; with less of the clip "
+            "watched and more checks missed they are guesses.",
+            "No answers yet, only checks.",
+        ),
+        html.card(
+            "Checks",
+            plots.checks(work),
+            "The line should stay near the top: down at the dashed line answers are no better "
+            "than tossed coins, and a tall band means that there were few checks to judge by.",
+            "No checks yet: one pair in twenty is one, as soon as there is something to check.",
+        ),
+        html.card(
+            "Left or right",
+            plots.sides(work),
+            "Sides are drawn by lot, so half of the choices should fall on the left: a band that "
+            "keeps clear of the dashed line is a habit, not a judgement.",
+            "No choices yet: nothing but ties and pairs of which nobody can tell.",
+        ),
+    ]
+    if len(people.names) > 1:
+        named = people.names[: plots.MOST_NAMED]
+        cards.append(html.tables([_table(people.of(name), name) for name in named]))
+    return cards
+
+
+def figures(people: PeoplesAnswers) -> list[Figure]:
+    """The numbers over the plots: of everybody, over all the time."""
+    found = quality(people.answers, people.checks)
+    again, right, left = _SHARES
+    return [
+        _rate(people, found),
+        (again, _share(found.consistent), "", _repeats(found, people.checks)),
+        (right, _share(found.obvious), "", _of(found.obvious, " asked")),
+        (left, _share(found.left), "", _of(found.left, " choices, checks included")),
+        _time(people.answers, found),
+        _watched(people.answers),
+    ]
+
+
+def _rate(people: PeoplesAnswers, found: Quality) -> Figure:
+    each = [[row.answered_at for row in people.of(name).rows] for name in people.names]
+    rate = hourly(np.concatenate([work_gaps(times) for times in each]))
+    n = len(sittings(np.array([row.answered_at for row in people.rows])))
+    about = f"{_count(found.labels, 'label')} in {_count(n, 'sitting')}, pauses left out"
+    return "Answers an hour", short(rate) if np.isfinite(rate) else html.NONE, "", about
+
+
+def _share(part: tuple[int, int]) -> str:
+    hits, n = part
+    return percent(hits / n) if n else html.NONE
+
+
+def _of(part: tuple[int, int], what: str = "") -> str:
+    hits, n = part
+    return f"{hits} of {n}{what}" if n else "none yet"
+
+
+def _count(n: int, what: str) -> str:
+    return f"{short(n)}\N{NO-BREAK SPACE}{what}{'' if n == 1 else 's'}"
+
+
+def _repeats(found: Quality, checks: Sequence[CheckRow]) -> str:
+    parts = []
+    for kind, sides in ((REPEAT, "on the same sides"), (REPEAT_SWAPPED, "swapped")):
+        if asked := [row for row in checks if row.kind == kind]:
+            same = sum(row.preference is row.expected for row in asked)
+            parts.append(f"{same} of {len(asked)} {sides}")
+    return ": ".join(filter(None, [_of(found.consistent, " repeats"), ", ".join(parts)]))
+
+
+def _time(answers: Sequence[AnswerRow], found: Quality) -> Figure:
+    if not answers:
+        return "Time of an answer", html.NONE, "", "no answers yet"
+    low, high = np.quantile([row.seconds for row in answers], [0.1, 0.9])
+    about = f"median; eight in ten between {low:.1f} and {high:.1f}\N{NO-BREAK SPACE}s"
+    return "Time of an answer", f"{found.median_seconds:.1f}", "s", about
+
+
+def _watched(answers: Sequence[AnswerRow]) -> Figure:
+    known = [row.watched for row in answers if np.isfinite(row.watched)]
+    if not known:
+        return "Clip watched", html.NONE, "", "not known"
+    return "Clip watched", percent(float(np.median(known))), "", "median, before the answer"
+
+
+def _table(people: PeoplesAnswers, name: str) -> str:
+    found = quality(people.answers, people.checks)
+    shares = (found.consistent, found.obvious, found.left)
+    told = [f"{_share(part)} ({_of(part)})" if part[1] else html.NONE for part in shares]
+    shown = {title: f"{value} {unit}".strip() for title, value, unit, _ in figures(people)}
+    shown |= dict(zip(_SHARES, told, strict=True))
+    return html.table(name, {"Labels": short(found.labels), **shown})
