@@ -35,6 +35,7 @@ settings.register_profile("prefrl", deadline=None, max_examples=50)
 settings.load_profile("prefrl")
 
 torch.set_num_threads(1)
+sys.path.append(str(FIXTURES))  # what several test files share is there
 
 
 @pytest.fixture(autouse=True)

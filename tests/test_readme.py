@@ -17,8 +17,10 @@ import pytest
 from prefrl import REWARD_NETS, STRATEGIES, plugins
 from prefrl.bench import tables
 from prefrl.cli import COMMANDS, Train, main
+from prefrl.config import from_mapping
 from prefrl.metrics import read_metrics
 from prefrl.run import check_names
+from viewer.keys import bindings
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -34,6 +36,13 @@ def block(containing: str) -> str:
     found = [b for b in PYTHON if containing in b]
     assert len(found) == 1, f"{len(found)} blocks with {containing!r}"
     return str(found[0])
+
+
+def toml(section: str) -> dict[str, Any]:
+    """The section of the one block of TOML that has it."""
+    blocks = map(tomllib.loads, re.findall(r"```toml\n(.*?)```", README, re.DOTALL))
+    (found,) = [block[section] for block in blocks if section in block]
+    return dict(found)
 
 
 def commands() -> list[list[str]]:
@@ -72,6 +81,10 @@ def test_commands_exist(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -
     ours = isinstance(train, Train) and not (train.resume or train.env_module)
     if ours and str(train.config) != "FILE":
         check_names(train._new_config())
+
+
+def test_keys_are_bound_as_shown() -> None:
+    bindings(from_mapping({"viewer": toml("viewer")}).viewer.keys)
 
 
 def test_make_targets_exist() -> None:
@@ -136,8 +149,7 @@ def additions(tmp_path: Path) -> Path:
     names = ("class Smooth", "def confidence", "class Linear")
     (tmp_path / "my_package.py").write_text("\n".join(block(name) for name in names))
     (tmp_path / "my_envs.py").write_text(block("class PointMass"))
-    (toml,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
-    points = tomllib.loads(toml)["project"]["entry-points"]
+    points = toml("project")["entry-points"]
     assert set(points) == {*plugins._TABLES, "prefrl.environments"}
     info = tmp_path / "my_package-1.dist-info"
     info.mkdir()

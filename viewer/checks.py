@@ -16,8 +16,8 @@ CHECK_SHARE = 0.05
 REPEAT_AFTER = 15
 """Answers between a pair and its repeat."""
 _SAMPLE = 24
-_CLEAR = 2.0
-"""A difference in true return is obvious at so many standard deviations of segments' returns."""
+_CLEAR = 0.5
+"""A difference in true return is obvious at this share of the size of the larger one."""
 
 
 def next_check(store: ComparisonStore, labeler: str, rng: Generator) -> tuple[Check, bool] | None:
@@ -77,7 +77,7 @@ def clearest(
     if len(sample) < 4:
         return None
     returns = np.array([segment.true_return for _, segment in sample])
-    if not np.isfinite(returns).all() or np.ptp(returns) < max(1e-9, _CLEAR * returns.std()):
+    if not np.isfinite(returns).all() or np.ptp(returns) < max(1e-9, _CLEAR * abs(returns).max()):
         return None
     return sample[int(returns.argmin())], sample[int(returns.argmax())]
 

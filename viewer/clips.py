@@ -82,7 +82,7 @@ class ClipProcess:
             shown = segment.render_states[shown_steps(len(segment), stride)]
             self._send(shown)
             pictures = np.empty(self._received(), np.uint8)
-            self._pipe.recv_bytes_into(pictures.data.cast("B"))
+            self._receive_into(pictures)
             clips.append(Clip(pictures, self._fps / stride, stride))
         return clips
 
@@ -105,6 +105,12 @@ class ClipProcess:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def _receive_into(self, pictures: Array) -> None:
+        try:
+            self._pipe.recv_bytes_into(pictures.data.cast("B"))
+        except (EOFError, OSError) as error:
+            raise self._ended() from error
 
     def _ended(self) -> MachineError:
         self._process.join(timeout=5)

@@ -85,7 +85,8 @@ class Feeder:
     ) -> None:
         self._store, self._clips, self._worker, self._labeler = store, clips, worker, labeler
         self._rng, self._ahead, self._checks = rng, ahead, checks
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # never kept while something is drawn, read or written
+        self._leases = threading.RLock()  # around whatever changes the leases and what is held
         self._ready: deque[ReadyPair] = deque()
         self._to_draw: deque[ReadyPair] = deque()
         self._held: set[int] = set()
@@ -109,7 +110,7 @@ class Feeder:
 
     def put_back(self, pair: ReadyPair) -> None:
         """The next pair is this one; it is drawn again if need be."""
-        with self._lock:
+        with self._leases, self._lock:
             if isinstance(pair.question, Query):
                 assert pair.question.id is not None
                 self._held.add(pair.question.id)
@@ -120,19 +121,20 @@ class Feeder:
 
     def done_with(self, key: Key) -> None:
         """A pair is answered or skipped: its lease is not kept any longer."""
-        with self._lock:
+        with self._leases, self._lock:
             self._held.discard(key)
 
     def rest(self) -> None:
         """Give everything back, and claim nothing until `wake`."""
-        with self._lock:
-            self._resting = True
-            self._round += 1
-            self._ready.clear()
-            self._to_draw.clear()
-            held, self._held = self._held, set()
-        for query_id in held:
-            self._store.release(query_id, self._worker)
+        with self._leases:
+            with self._lock:
+                self._resting = True
+                self._round += 1
+                self._ready.clear()
+                self._to_draw.clear()
+                held, self._held = self._held, set()
+            for query_id in held:
+                self._store.release(query_id, self._worker)
 
     def wake(self) -> None:
         self._resting = False
@@ -175,18 +177,21 @@ class Feeder:
         if urgent is not None:
             self._keep(urgent.drawn(self._clips), now, first=True)
             return True
-        asked = () if full else self._ask()
+        asked = () if full else self._ask(now)
         for pair in asked:
             self._keep(pair.drawn(self._clips), now)
         return bool(asked)
 
-    def _ask(self) -> Sequence[ReadyPair]:
+    def _ask(self, now: int) -> Sequence[ReadyPair]:
         """The next query, and now and then a check before it."""
-        query = self._store.claim(self._worker, LEASE_SECONDS)
-        if query is None or query.id is None:
-            return ()
-        with self._lock:
-            self._held.add(query.id)
+        with self._leases:
+            if now != self._round:
+                return ()
+            query = self._store.claim(self._worker, LEASE_SECONDS)
+            if query is None or query.id is None or query.id in self._held:
+                return ()  # held: its lease ran out while this machine slept, and is kept now
+            with self._lock:
+                self._held.add(query.id)
         pairs = [ReadyPair(query, bool(self._rng.random() < 0.5))]
         if self._rng.random() < self._checks / (1 - self._checks):
             found = next_check(self._store, self._labeler, self._rng)
@@ -206,10 +211,12 @@ class Feeder:
 
     def _renew(self) -> None:
         """Keep the leases; what is lost all the same - this process slept - is dropped."""
-        with self._lock:
-            held = set(self._held)
-        kept = self._store.renew(self._worker, sorted(held), LEASE_SECONDS)
-        with self._lock:
-            lost = held - kept
-            self._held -= lost
-            self._ready = deque(pair for pair in self._ready if pair.key not in lost)
+        with self._leases:
+            with self._lock:
+                held = set(self._held)
+            kept = self._store.renew(self._worker, sorted(held), LEASE_SECONDS)
+            with self._lock:
+                lost = held - kept
+                self._held -= lost
+                self._ready = deque(pair for pair in self._ready if pair.key not in lost)
+                self._to_draw = deque(pair for pair in self._to_draw if pair.key not in lost)

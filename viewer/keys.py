@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 from prefrl.config import nearest
 from prefrl.types import PrefrlError
@@ -58,11 +59,11 @@ NAMED = frozenset(
 """Names of keys that type no character; [0] to [9] are those of the number pad."""
 
 
-def bindings(own: Mapping[str, str | Sequence[str]]) -> Mapping[str, Action]:
+def bindings(own: Mapping[str, Any]) -> Mapping[str, Action]:
     """The action of each key.
 
     Args:
-      own: keys of actions, by the action's name, in place of the usual ones.
+      own: a key, or a list of keys, of actions by their names, in place of the usual ones.
     Raises:
       PrefrlError: no such action or key, or one key for two actions.
     """
@@ -71,7 +72,7 @@ def bindings(own: Mapping[str, str | Sequence[str]]) -> Mapping[str, Action]:
     for name, wanted in own.items():
         if name not in actions:
             raise PrefrlError(f"viewer.keys.{name}: no such action, {nearest(name, actions)}")
-        keys[actions[name]] = (wanted,) if isinstance(wanted, str) else tuple(wanted)
+        keys[actions[name]] = _names(name, wanted)
     found: dict[str, Action] = {}
     for action, names in keys.items():
         for name in map(str.lower, names):
@@ -79,13 +80,23 @@ def bindings(own: Mapping[str, str | Sequence[str]]) -> Mapping[str, Action]:
                 raise PrefrlError(
                     f"viewer.keys.{action.value} = {name!r}: no such key, {nearest(name, NAMED)}"
                 )
-            if name in found:
+            if found.get(name, action) is not action:
                 raise PrefrlError(
                     f"viewer.keys: {name!r} is the key of {found[name].value} and of "
                     f"{action.value}: give one of them another"
                 )
             found[name] = action
     return found
+
+
+def _names(action: str, wanted: Any) -> tuple[str, ...]:
+    """A key, or a list of them, as somebody has written it."""
+    names = [wanted] if isinstance(wanted, str) else wanted
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise PrefrlError(
+            f'viewer.keys.{action} = {wanted!r}: write a key, "t", or a list of them, ["t", "up"]'
+        )
+    return tuple(names)
 
 
 def shown(name: str) -> str:

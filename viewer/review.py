@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -140,7 +141,7 @@ def most_disagreed(
     def likely(row: AnswerRow) -> float:
         target = row.preference.p_left
         if target is None:
-            return 1.0
+            return math.inf
         return 1 - abs(ensembles_choice(reward, store.query(row.query_id)) - target)
 
     return sorted(rows, key=likely)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
 
 from prefrl.label_quality import per_hour
 from prefrl.metrics import read_last
 from prefrl.rundir import RunDir, to_json
-from prefrl.store import Check, ComparisonStore, Counts
+from prefrl.store import AlreadyAnswered, Check, ComparisonStore, Counts
 from prefrl.types import Array, MachineError, Preference
 from viewer.clips import Clip
 from viewer.draw import Said
 from viewer.feed import LEASE_SECONDS, Feeder, ReadyPair
-from viewer.state import UNDOABLE, Answer, Effect, Pair, PutBack, Release, Skip, Undo
+from viewer.state import UNDOABLE, Answer, Effect, Key, Pair, PutBack, Release, Skip, Undo
 
 SKIP_SECONDS = 600.0
 """For which a skipped pair comes back to nobody."""
@@ -73,6 +74,7 @@ class LabelDesk:
         self._look = RunLook(run, store)
 
     def next_pair(self) -> Pair | None:
+        self._feeder.wake()  # whoever asks is there
         pair = self._feeder.take()
         if pair is None:
             return None
@@ -91,19 +93,19 @@ class LabelDesk:
             case Answer():
                 self._answer(effect)
             case Undo(key):
-                self._undo(next(p for p in self._answered if p.key == key))
+                self._undo(key)
             case PutBack():
                 if self._shown is not None:
                     self._feeder.put_back(self._shown)
                 self._shown = None
             case Skip(key):
-                if self._shown is not None and not isinstance(self._shown.question, Check):
-                    self._store.renew(self._worker, [int(key)], SKIP_SECONDS)
-                self._feeder.done_with(key)
                 self._shown = None
+                self._feeder.done_with(key)  # first: its lease is the feeder's no longer
+                if not isinstance(key, str):
+                    self._store.renew(self._worker, [key], SKIP_SECONDS)
             case Release():
-                self._feeder.rest()
                 self._shown = None
+                self._feeder.rest()
 
     def said(self) -> Said:
         status, trainer, nothing = self._look.words(self._feeder.drawing)
@@ -114,7 +116,7 @@ class LabelDesk:
     def _log(self, pair: ReadyPair) -> None:
         """Keep what was shown to whom, answered or not; nothing reads it but people."""
         shown = {"time": time.time(), "labeler": self._labeler, "pair": pair.key}
-        with self._shown_log.open("a", encoding="utf-8") as file:
+        with suppress(OSError), self._shown_log.open("a", encoding="utf-8") as file:
             file.write(to_json(shown | {"swapped": pair.swapped}) + "\n")
 
     def _answer(self, answer: Answer) -> None:
@@ -122,6 +124,7 @@ class LabelDesk:
         assert pair is not None and pair.key == answer.key
         preference = on_store(answer.preference, pair.swapped)
         viewing = replace(answer.viewing, swapped=pair.swapped)
+        self._shown = None
         try:
             if isinstance(pair.question, Check):
                 self._store.record_check(pair.question, preference, self._labeler, viewing)
@@ -130,20 +133,22 @@ class LabelDesk:
         except MachineError:
             self._feeder.put_back(pair)  # it is the next one again: nothing is lost
             raise
-        finally:
-            self._shown = None
+        except AlreadyAnswered:
+            self._feeder.done_with(answer.key)
+            raise
         self._feeder.done_with(answer.key)
         self._answered.append(pair)
         if len(self._answered) > _DRAWN:
             self._answered[-1 - _DRAWN] = replace(self._answered[-1 - _DRAWN], clips=None)
         self._times.append(time.time())
 
-    def _undo(self, pair: ReadyPair) -> None:
+    def _undo(self, key: Key) -> None:
+        pair = next(pair for pair in self._answered if pair.key == key)
+        self._answered.remove(pair)  # whatever comes of it: it is asked for once
         if isinstance(pair.question, Check):
             self._store.record_check(pair.question, None, self._labeler)
         else:
             self._store.undo(int(pair.key), self._worker, self._labeler, LEASE_SECONDS)
-        self._answered.remove(pair)
         if self._times:
             self._times.pop()
         self._feeder.put_back(pair)
