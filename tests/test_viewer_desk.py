@@ -474,7 +474,8 @@ def test_an_undo_brings_the_pair_back_first(store: ComparisonStore, sit: Sit) ->
     key = ann.answer(LEFT)
     seen, later = ann.done[-1].seen, ann.shown().key
     ann.press(Action.UNDO)
-    assert store.counts().answered == 1 and store.claim("bob") is None
+    claimed = store.claim("bob")  # there may be one that the feeder has no room for
+    assert store.counts().answered == 1 and (claimed is None or claimed.id != key)
     assert (ann.shown().key, ann.numbers()) == (key, seen)
     ann.press(RIGHT)
     assert ann.shown().key == later
@@ -681,8 +682,9 @@ def test_whatever_is_pressed_is_what_the_store_holds(steps: list[Any], seed: int
             if what == "disk full":
                 press_on_a_full_disk(ann, pair, [*ANSWERS, Action.UNDO][seed % 5])
             elif what == "away":
-                ann.wait(AWAY)
-                assert store.counts().leased == len(ann.skipped - bob.standing.keys())
+                ann.wait(AWAY + 0.01)  # sums of floats fall short of it
+                skipped = {key for key in ann.skipped if isinstance(key, int)}  # no checks
+                assert store.counts().leased == len(skipped - bob.standing.keys())
             elif what == "back late":
                 ann.press(LEFT, after=AWAY + 1)
                 assert len(ann.done) == before, "it was not about any pair"
