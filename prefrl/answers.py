@@ -19,6 +19,7 @@ from numpy.random import default_rng
 from prefrl import checkpoints
 from prefrl.config import RunConfig
 from prefrl.labelers import LABELERS, is_asked
+from prefrl.recorder import Recorder
 from prefrl.reward.fitters import MIN_COMPARISONS
 from prefrl.run import build_env
 from prefrl.rundir import RunDir
@@ -108,23 +109,23 @@ def _check(copied: Path, config: RunConfig, source: Path) -> None:
                 "wanted: name a run that has more (--answers), or answer some first"
             )
         newest = store.query(usable[-1].query_id)
-    for segment in (newest.left, newest.right):
-        _check_segment(segment, config, source)
-
-
-def _check_segment(segment: Segment, config: RunConfig, source: Path) -> None:
     with closing(build_env(replace(config.env, vec="dummy", n_envs=1), config.seed, 1)) as env:
-        sides = (
-            ("observations", segment.obs, env.observation_space),
-            ("actions", segment.actions, env.action_space),
-        )
-        for what, seen, space in sides:
-            if not _fits(seen, space):
-                raise PrefrlError(
-                    f"{source} is of another environment than {config.env.id}: its {what} have "
-                    f"shape {seen.shape[1:]}, {space} are wanted; name a run of the same "
-                    "environment (--answers)"
-                )
+        for segment in (newest.left, newest.right):
+            _check_segment(segment, env, config, source)
+
+
+def _check_segment(segment: Segment, env: Recorder, config: RunConfig, source: Path) -> None:
+    sides = (
+        ("observations", segment.obs, env.observation_space),
+        ("actions", segment.actions, env.action_space),
+    )
+    for what, seen, space in sides:
+        if not _fits(seen, space):
+            raise PrefrlError(
+                f"{source} is of another environment than {config.env.id}: its {what} have "
+                f"shape {seen.shape[1:]}, {space} are wanted; name a run of the same "
+                "environment (--answers)"
+            )
     length = config.labels.segment_length
     if len(segment) != length:
         raise PrefrlError(

@@ -6,7 +6,6 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -83,32 +82,44 @@ class Train:
 
     def __call__(self, console: Console) -> None:
         if self.resume:
-            if self.env or self.config or self.run:
-                raise PrefrlError(
-                    f"--resume {self.resume} knows its environment and its folder: leave out "
-                    "ENV, --config and --run"
-                )
-            if self.answers:
-                raise PrefrlError(
-                    f"--resume {self.resume} has answers of its own: leave out --answers, which "
-                    "new runs begin with"
-                )
-            with RunDir.open(self.resume) as run:
-                run.lock()
-                config = from_mapping(self._overrides(), run.config())
-                _must_match(run.config(), config)
-                _check_before(config)
-                _check_used(config, run)
-                run.write_config(config)
-                commands.train(config, run, console)
+            self._go_on(self.resume, console)
         else:
-            config = self._new_config()
-            path = self.run or new_run_path(Path("runs"), config.env.id, config.seed)
-            _check_before(config)
-            with _answers_from(self.answers, path, config) as answers:
-                run = RunDir.create(path, config, answers)
-            with run:
-                commands.train(config, run, console)
+            self._begin(console)
+
+    def _go_on(self, folder: Path, console: Console) -> None:
+        if self.env or self.config or self.run:
+            raise PrefrlError(
+                f"--resume {folder} knows its environment and its folder: leave out "
+                "ENV, --config and --run"
+            )
+        if self.answers:
+            raise PrefrlError(
+                f"--resume {folder} has answers of its own: leave out --answers, which "
+                "new runs begin with"
+            )
+        with RunDir.open(folder) as run:
+            run.lock()
+            config = from_mapping(self._overrides(), run.config())
+            _must_match(run.config(), config)
+            from prefrl.answers import check_used
+            from prefrl.run import check
+
+            check(config)
+            check_used(config, run)
+            run.write_config(config)
+            commands.train(config, run, console)
+
+    def _begin(self, console: Console) -> None:
+        config = self._new_config()
+        path = self.run or new_run_path(Path("runs"), config.env.id, config.seed)
+        from prefrl.answers import answers_from
+        from prefrl.run import check
+
+        check(config)  # before a folder is made for it
+        with answers_from(self.answers, path, config) as answers:
+            run = RunDir.create(path, config, answers)
+        with run:
+            commands.train(config, run, console)
 
     def _new_config(self) -> RunConfig:
         base = self._base()
@@ -372,27 +383,6 @@ def _leave_to_the_main_thread(args: threading.ExceptHookArgs) -> None:
 def _general(env_id: str) -> dict[str, Any]:
     """Settings for an environment without a preset."""
     return {"env": {"id": env_id}, "agent": {"kwargs": {"n_steps": 256}}}
-
-
-def _check_before(config: RunConfig) -> None:
-    """Build the environment's copies once before a run folder is made for them."""
-    from prefrl.run import check
-
-    check(config)
-
-
-def _answers_from(
-    source: Path | None, path: Path, config: RunConfig
-) -> AbstractContextManager[Path | None]:
-    from prefrl.answers import answers_from
-
-    return answers_from(source, path, config)
-
-
-def _check_used(config: RunConfig, run: RunDir) -> None:
-    from prefrl.answers import check_used
-
-    check_used(config, run)
 
 
 def _must_match(old: RunConfig, new: RunConfig) -> None:

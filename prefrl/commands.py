@@ -233,11 +233,11 @@ def label(
     if size is None:
         size = run.config().viewer.size
     _in_range("--size", size, 64, 2160)
-    options = viewer.Options(name or user_name(), size, queries, last)
+    options = viewer.Options(name or _user_name(), size, queries, last)
     (viewer.review if review else viewer.label)(run, console, options)
 
 
-def user_name() -> str:
+def _user_name() -> str:
     """Who labels, unless they say so."""
     try:
         return getpass.getuser()

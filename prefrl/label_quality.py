@@ -43,19 +43,17 @@ class Quality:
 
 def quality(answers: Sequence[AnswerRow], checks: Sequence[CheckRow]) -> Quality:
     """What a labeler's answers and checks add up to."""
-    asked = [row for row in checks if row.preference is not None]
-    repeats = [row for row in asked if row.kind in (REPEAT, REPEAT_SWAPPED)]
-    obvious = [row for row in asked if row.kind == OBVIOUS]
-    both: list[AnswerRow | CheckRow] = [*answers, *asked]
-    decided = [row for row in both if row.preference in DECIDED]
-    on_left = sum((row.preference is Preference.LEFT) != row.swapped for row in decided)
+    repeats = [row.as_expected for row in checks if row.kind in (REPEAT, REPEAT_SWAPPED)]
+    obvious = [row.as_expected for row in checks if row.kind == OBVIOUS]
+    both: list[AnswerRow | CheckRow] = [*answers, *checks]
+    left = [on_left(row) for row in both if row.preference in DECIDED]
     seconds = [row.seconds for row in answers]
     return Quality(
         labels=len(answers),
         per_hour=per_hour([row.answered_at for row in both]),
-        consistent=(sum(row.preference is row.expected for row in repeats), len(repeats)),
-        left=(on_left, len(decided)),
-        obvious=(sum(row.preference is row.expected for row in obvious), len(obvious)),
+        consistent=(sum(repeats), len(repeats)),
+        left=(sum(left), len(left)),
+        obvious=(sum(obvious), len(obvious)),
         median_seconds=float(np.median(seconds)) if seconds else float("nan"),
     )
 
@@ -130,6 +128,11 @@ def _last(values: Array, last: int, before: float) -> Array:
     if not len(values):
         return np.empty((0, last))
     return sliding_window_view(np.concatenate([np.full(last - 1, before), values]), last)
+
+
+def on_left(row: AnswerRow | CheckRow) -> bool:
+    """Whether a decided answer is for the clip that was on the screen's left."""
+    return (row.preference is Preference.LEFT) != row.swapped
 
 
 def looked(row: AnswerRow | CheckRow) -> bool:

@@ -73,10 +73,12 @@ class Leases(RuleBasedStateMachine):
     def waits(self, seconds: float) -> None:
         self.now += seconds
 
-    @rule(worker=workers)
-    def claims(self, worker: str) -> None:
-        first = next((i for i, query in self.asked.items() if self.is_open(query)), None)
-        got = self.store.claim(worker, LEASE, self.now)
+    @rule(worker=workers, some=st.lists(places, max_size=4))
+    def claims(self, worker: str, some: list[int]) -> None:
+        last = {number for number, _ in map(self.one, some)}
+        wanted = (i for i, query in self.asked.items() if self.is_open(query))
+        first = min(wanted, key=lambda i: (i in last, i), default=None)
+        got = self.store.claim(worker, LEASE, last, self.now)
         assert (got.id if got else None) == first
         if first:
             self.lease(self.asked[first], worker)

@@ -32,7 +32,6 @@ import viewer.feed
 from prefrl.store import ComparisonStore, Counts
 from prefrl.types import MachineError, Preference
 from viewer.feed import AHEAD, LEASE_SECONDS
-from viewer.session import SKIP_SECONDS
 from viewer.state import AWAY, UNDOABLE, Action, Pair
 
 LEFT, RIGHT = Action.LEFT, Action.RIGHT
@@ -579,22 +578,33 @@ def test_a_check_can_be_undone(store: ComparisonStore, sit: Sit) -> None:
 # ---- skip
 
 
-def test_a_skipped_pair_comes_back_to_nobody_for_a_while(
-    store: ComparisonStore, sit: Sit, clock_of: ClockOf
-) -> None:
-    ann = sit(5)
-    clock = clock_of(ann)
-    skipped = ann.shown().key
+def test_a_skipped_pair_comes_again_after_all_others(store: ComparisonStore, sit: Sit) -> None:
+    store.add(questions(AHEAD + 5, float))
+    ann = sit()
+    for _ in range(2):
+        ann.shown()
+        ann.press(Action.SKIP)
+    assert [ann.answer(LEFT) for _ in range(AHEAD + 5)] == [*range(3, AHEAD + 6), 1, 2]
+    assert ann.look() is None and len(store.comparisons()) == AHEAD + 5
+
+
+def test_a_skipped_pair_is_anybody_elses(store: ComparisonStore, sit: Sit) -> None:
+    store.add(questions(AHEAD + 5, float))
+    ann = sit()
+    assert ann.shown().key == 1
     ann.press(Action.SKIP)
-    assert skipped not in [ann.answer(LEFT) for _ in range(4)]
-    clock.passes(SKIP_SECONDS - 30)
-    assert ann.look() is None and store.claim("bob") is None
+    got = store.claim("bob")
+    assert got is not None and got.id == 1
+    assert 1 not in [ann.answer(LEFT) for _ in range(AHEAD + 4)] and ann.look() is None
+
+
+def test_who_leaves_leaves_what_they_skipped(store: ComparisonStore, sit: Sit) -> None:
+    """Whatever waits for its answers gets them from the next who comes."""
+    ann = sit(3)
+    ann.shown()
+    ann.press(Action.SKIP)
     ann.feeder.close()
-    assert store.claim("bob") is None
-    clock.jumps(60)
-    again = store.claim("bob")
-    assert again is not None and again.id == skipped
-    assert len(store.comparisons()) == 4
+    assert store.counts() == Counts(3, 0, 0, 0)
 
 
 def test_a_skipped_check_is_no_answer(store: ComparisonStore, sit: Sit) -> None:
@@ -614,15 +624,13 @@ def test_a_skip_that_fails_keeps_nothing(
     ann = sit(3)
     clock = clock_of(ann)
     assert ann.shown().key == 1
-    renew = ann.store.renew
 
-    def fails(worker: str, query_ids: Any, seconds: float) -> Any:
-        if seconds == SKIP_SECONDS:
-            raise MachineError("the disk is full")
-        return renew(worker, query_ids, seconds)
+    def fails(*_: Any) -> None:
+        raise MachineError("the disk is full")
 
-    monkeypatch.setattr(ann.store, "renew", fails)
-    ann.press(Action.SKIP)
+    with monkeypatch.context() as patch:
+        patch.setattr(ann.store, "release", fails)
+        ann.press(Action.SKIP)
     assert ann.told == ["the disk is full"]
     clock.passes(1.1 * LEASE_SECONDS)
     assert sorted(everything(ann)) == [1, 2, 3]
@@ -681,8 +689,7 @@ def test_whatever_is_pressed_is_what_the_store_holds(steps: list[Any], seed: int
                 press_on_a_full_disk(ann, pair, [*ANSWERS, Action.UNDO][seed % 5])
             elif what == "away":
                 ann.wait(AWAY + 0.01)  # sums of floats fall short of it
-                skipped = {key for key in ann.skipped if isinstance(key, int)}  # no checks
-                assert store.counts().leased == len(skipped - bob.standing.keys())
+                assert store.counts().leased == 0
             elif what == "back late":
                 ann.press(LEFT, after=AWAY + 1)
                 assert len(ann.done) == before, "it was not about any pair"
@@ -700,8 +707,7 @@ def test_whatever_is_pressed_is_what_the_store_holds(steps: list[Any], seed: int
         assert recorded(run.store_path, "checks") == [d for d in ann.done if isinstance(d.key, str)]
         standing = {key: by for key, (by, _) in bob.standing.items() if isinstance(key, int)}
         assert {row.query_id: row.labeler for row in store.answer_log()} == standing
-        skipped = len({key for key in ann.skipped if isinstance(key, int)} - standing.keys())
-        assert store.counts() == Counts(N - len(standing) - skipped, skipped, len(standing), 0)
+        assert store.counts() == Counts(N - len(standing), 0, len(standing), 0)
 
 
 def is_more(ann: Sitting) -> bool:

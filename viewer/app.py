@@ -13,7 +13,7 @@ from types import FrameType
 import pygame
 
 from prefrl.types import PrefrlError
-from viewer.draw import LEAST_SIZE, USUAL_SIZE, Said, draw, hit, layout
+from viewer.draw import USUAL_SIZE, Said, draw, hit, layout
 from viewer.keys import BUTTONS, HAT
 from viewer.session import Desk
 from viewer.state import (
@@ -48,7 +48,6 @@ class Window:
       desk: gives pairs, and does what the person decided.
       keys: the action of each key, see `viewer.keys.bindings`.
       review: page through answers instead of giving them.
-      clock: seconds.
     Attributes:
       waits: seconds from each answer to the next pair on the screen.
     """
@@ -58,12 +57,10 @@ class Window:
         desk: Desk,
         keys: Mapping[str, Action],
         review: bool = False,
-        size: tuple[int, int] = USUAL_SIZE,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._desk, self._keys, self._clock = desk, keys, clock
-        self._state = begin(clock(), review)
-        self._screen = pygame.display.set_mode(_at_least(size), pygame.RESIZABLE)
+        self._desk, self._keys, self._clock = desk, keys, time.monotonic
+        self._state = begin(self._clock(), review)
+        self._screen = pygame.display.set_mode(USUAL_SIZE, pygame.RESIZABLE)
         self._drawn: tuple[View, Said, tuple[int, int]] | None = None
         self._answered_at: float | None = None
         self._joysticks: list[pygame.joystick.JoystickType] = []
@@ -129,7 +126,6 @@ class Window:
         return meant
 
     def _do(self, state: State, effects: Sequence[Effect]) -> None:
-        was_away = self._state.away
         self._state = state
         for effect in effects:
             if isinstance(effect, Answer) and not state.review:
@@ -140,8 +136,6 @@ class Window:
                 self._state = noted(self._state, str(error), self._clock())
                 if isinstance(effect, Answer):
                     self._state = forgotten(self._state, effect.key)
-        if was_away and not self._state.away:
-            self._desk.wake()
 
     def _next_pair(self) -> None:
         if self._state.pair is None and not self._state.away and not self._state.leaving:
@@ -163,10 +157,6 @@ class Window:
         if self._answered_at is not None and now.key is not None:
             self.waits.append(self._clock() - self._answered_at)
             self._answered_at = None
-
-
-def _at_least(size: tuple[int, int]) -> tuple[int, int]:
-    return max(size[0], LEAST_SIZE[0]), max(size[1], LEAST_SIZE[1])
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import numpy as np
 
 from prefrl.config import EnvConfig
 from prefrl.process import deaf_to_ctrl_c, end_with_parent
+from prefrl.render.film import stride_for
 from prefrl.types import Array, MachineError, PrefrlError, Segment
 
 MOST_FPS = 30.0
@@ -75,7 +76,7 @@ class ClipProcess:
                     "these clips were recorded without render states and cannot be drawn: give "
                     "the environment render_state() and set_render_state(state)"
                 )
-        stride = stride_for_clips(self._fps)
+        stride = stride_for(self._fps, MOST_FPS)
         clips = []
         for segment in segments:
             assert segment.render_states is not None
@@ -118,11 +119,6 @@ class ClipProcess:
             f"the process that draws the clips ended (exit status {self._process.exitcode}): see "
             "its message above, and start the viewer again"
         )
-
-
-def stride_for_clips(fps: float) -> int:
-    """Steps for each picture of a clip."""
-    return max(1, int(np.ceil(fps / MOST_FPS - 1e-6)))
 
 
 def shown_steps(length: int, stride: int) -> Array:

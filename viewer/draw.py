@@ -11,7 +11,7 @@ from typing import TypeAlias
 import matplotlib
 import pygame
 
-from prefrl.types import Array
+from prefrl.types import Array, Preference
 from viewer.keys import shown
 from viewer.state import CHOICES, Action, View
 
@@ -53,12 +53,13 @@ WORDS: Mapping[Action, str] = {
     Action.PREVIOUS: "previous pair",
     Action.LEAVE: "leave, all is saved",
 }
-_SHORT = {
-    Action.LEFT: "left",
-    Action.RIGHT: "right",
-    Action.TIE: "tie",
-    Action.INCOMPARABLE: "can't tell",
+NAMED = {
+    Preference.LEFT: "left",
+    Preference.RIGHT: "right",
+    Preference.TIE: "tie",
+    Preference.INCOMPARABLE: "can't tell",
 }
+"""Answers in the window's words."""
 GIVEN = "\u2713"
 """Marks the answer that stands, in a review."""
 _ONLY_REVIEW = (Action.NEXT, Action.PREVIOUS)
@@ -239,7 +240,7 @@ def _buttons(
             edge = FOCUS if view.focus is action else _colour(action)
             pygame.draw.rect(surface, edge, box, 3, border_radius=8)
         key = _keys_of(keys, action)
-        text = f"{GIVEN if chosen else key}  {_SHORT[action]}"
+        text = f"{GIVEN if chosen else key}  {NAMED[CHOICES[action]]}"
         width = _font(places.text, False).size(text)[0]
         x = box.centerx - width // 2 + places.text // 2
         _shape(surface, action, (x - places.text, box.centery), places.text)

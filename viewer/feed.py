@@ -90,6 +90,7 @@ class Feeder:
         self._ready: deque[ReadyPair] = deque()
         self._to_draw: deque[ReadyPair] = deque()
         self._held: set[int] = set()
+        self._skipped: set[int] = set()
         self._resting = False
         self._round = 0  # counts the rests: what was claimed before one is not shown after it
         self._stop = threading.Event()
@@ -120,9 +121,19 @@ class Feeder:
                 self._ready.appendleft(pair)
 
     def done_with(self, key: Key) -> None:
-        """A pair is answered or skipped: its lease is not kept any longer."""
+        """A pair is answered: its lease is not kept any longer."""
         with self._leases, self._lock:
             self._held.discard(key)
+
+    def skip(self, key: Key) -> None:
+        """A pair goes back, and comes again when nothing else is left to be asked."""
+        if isinstance(key, str):
+            return
+        with self._leases:
+            with self._lock:
+                self._held.discard(key)
+                self._skipped.add(key)
+            self._store.release(key, self._worker)
 
     def rest(self) -> None:
         """Give everything back, and claim nothing until `wake`."""
@@ -187,7 +198,7 @@ class Feeder:
         with self._leases:
             if now != self._round:
                 return ()
-            query = self._store.claim(self._worker, LEASE_SECONDS)
+            query = self._store.claim(self._worker, LEASE_SECONDS, self._skipped)
             if query is None or query.id is None or query.id in self._held:
                 return ()  # held: its lease ran out while this machine slept, and is kept now
             with self._lock:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 
 import pygame
@@ -103,13 +103,9 @@ def set_instruction(run: RunDir, text: str) -> None:
     run.write_config(replace(config, viewer=replace(config.viewer, instruction=text)))
 
 
-@contextmanager
-def _window_of(run: RunDir) -> Iterator[None]:
-    with display(
-        f"prefrl: {run.path.resolve().name}",
-        f"run `prefrl label {run.path}` on a machine with one",
-    ):
-        yield
+def _window_of(run: RunDir) -> AbstractContextManager[None]:
+    title = f"prefrl: {run.path.resolve().name}"
+    return display(title, f"run `prefrl label {run.path}` on a machine with one")
 
 
 def _clips(config: RunConfig, size: int, console: Console) -> ClipProcess:

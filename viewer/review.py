@@ -12,9 +12,9 @@ import numpy as np
 from prefrl.queries import preferences
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.store import AnswerRow, ComparisonStore
-from prefrl.types import Array, Preference, Query
+from prefrl.types import Array, Query
 from viewer.clips import Clip, ClipProcess
-from viewer.draw import Bars, Said
+from viewer.draw import NAMED, Bars, Said
 from viewer.feed import ReadyPair
 from viewer.session import of_clips, on_store
 from viewer.state import Answer, Effect, Page, Pair
@@ -82,15 +82,12 @@ class ReviewDesk:
     def said(self) -> Said:
         row = self._rows[self._at]
         given = on_store(row.preference, row.swapped)
-        status = f"answer {self._at + 1} of {len(self._rows)}: {_NAMED[given]}, by {row.labeler}"
+        status = f"answer {self._at + 1} of {len(self._rows)}: {NAMED[given]}, by {row.labeler}"
         if self._shown is None:
             return Said(self._instruction, status, waiting="Drawing the clips \u2026")
         p = self._shown.p_left
         side = f"left {p:.0%}" if p >= 0.5 else f"right {1 - p:.0%}"
         return Said(self._instruction, status, f"the ensemble says {side}", "", self._shown.bars)
-
-    def wake(self) -> None:
-        """A review waits for nobody."""
 
     def close(self) -> None:
         self._pages.close()
@@ -109,14 +106,6 @@ class ReviewDesk:
         top = max(float(np.abs(np.concatenate(rewards)).max()), 1e-9)
         left, right = (tuple((r / top).tolist()) for r in rewards)
         return _Drawn(shown, (left, right), 1 - p_left if row.swapped else p_left)
-
-
-_NAMED = {
-    Preference.LEFT: "left",
-    Preference.RIGHT: "right",
-    Preference.TIE: "tie",
-    Preference.INCOMPARABLE: "can't tell",
-}
 
 
 def per_picture(rewards: Array, clip: Clip) -> Array:

@@ -19,8 +19,6 @@ from viewer.draw import Said
 from viewer.feed import LEASE_SECONDS, Feeder, ReadyPair
 from viewer.state import UNDOABLE, Answer, Effect, Key, Pair, PutBack, Release, Skip, Undo
 
-SKIP_SECONDS = 600.0
-"""For which a skipped pair comes back to nobody."""
 _DRAWN = 3
 """Answered pairs whose clips are kept; those before are drawn again to be undone."""
 _RATE_OVER = 100
@@ -43,9 +41,6 @@ class Desk(Protocol):
 
     def said(self) -> Said:
         """The words of the window."""
-
-    def wake(self) -> None:
-        """Somebody is there again."""
 
 
 class LabelDesk:
@@ -85,9 +80,6 @@ class LabelDesk:
     def pictures(self, at: tuple[int, int]) -> tuple[Array, Array] | None:
         return None if self._shown is None else of_clips(self._shown.clips, at)
 
-    def wake(self) -> None:
-        self._feeder.wake()
-
     def perform(self, effect: Effect) -> None:
         match effect:
             case Answer():
@@ -100,9 +92,7 @@ class LabelDesk:
                 self._shown = None
             case Skip(key):
                 self._shown = None
-                self._feeder.done_with(key)  # first: its lease is the feeder's no longer
-                if not isinstance(key, str):
-                    self._store.renew(self._worker, [key], SKIP_SECONDS)
+                self._feeder.skip(key)
             case Release():
                 self._shown = None
                 self._feeder.rest()

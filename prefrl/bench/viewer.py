@@ -27,10 +27,14 @@ from prefrl.rundir import RunDir
 from prefrl.store import ComparisonStore
 from prefrl.types import MachineError, Preference
 
-FEW_LABELS = ("--labels", "400", "--set", "labels.first_share=0.1", "--set", "reward.max_epochs=2")
+SOON = (
+    *("--labels", "400", "--set", "labels.first_share=0.1", "--set", "reward.max_epochs=2"),
+    *("--set", "labels.warmup_steps=4096", "--set", "labels.ask_every=2048"),
+)
+"""A first batch that is small, and passes that are short: a game has few steps in a minute."""
 TASKS: Mapping[str, tuple[str, Sequence[str]]] = {
     "half_cheetah": ("HalfCheetah-v5", ("--steps", "50000000")),
-    "pong": ("prefrl/Pong-v0", FEW_LABELS),
+    "pong": ("prefrl/Pong-v0", SOON),
 }
 """Environments, and what is changed in their presets: that they do not end, and begin soon."""
 LABELLED, NOBODY = "labelled", "nobody"
@@ -77,6 +81,10 @@ class _Meter:
 
     @property
     def rate(self) -> float:
+        if len(self._seen) < 3:
+            raise MachineError(
+                f"{self._path} has too few passes to measure a pace by: lower labels.ask_every"
+            )
         (began, first), (ended, last) = self._seen[1], self._seen[-1]  # [0] may be an old one
         return (last - first) / (ended - began)
 
@@ -136,7 +144,7 @@ def _label(run: RunDir, meter: _Meter, spec: Row) -> list[float]:
     said = person.stdout.read()
     if person.returncode:
         raise MachineError(f"the viewer of the study ended with status {person.returncode}")
-    waits: list[float] = json.loads(said.splitlines()[-1])  # pygame greets first
+    waits: list[float] = json.loads(said)
     return waits
 
 

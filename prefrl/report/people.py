@@ -128,7 +128,7 @@ def _repeats(found: Quality, checks: Sequence[CheckRow]) -> str:
     parts = []
     for kind, sides in ((REPEAT, "on the same sides"), (REPEAT_SWAPPED, "swapped")):
         if asked := [row for row in checks if row.kind == kind]:
-            same = sum(row.preference is row.expected for row in asked)
+            same = sum(row.as_expected for row in asked)
             parts.append(f"{same} of {len(asked)} {sides}")
     return ": ".join(filter(None, [_of(found.consistent, " repeats"), ", ".join(parts)]))
 

@@ -17,6 +17,7 @@ from prefrl.label_quality import (
     OBVIOUS,
     REPEAT,
     REPEAT_SWAPPED,
+    on_left,
     running_quantiles,
     running_rate,
     running_share,
@@ -39,7 +40,7 @@ from prefrl.report.svg import (
     y_axis,
 )
 from prefrl.store import AnswerRow, CheckRow
-from prefrl.types import Array, Preference
+from prefrl.types import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -168,7 +169,7 @@ def checks(work: Work) -> Plot | None:
     for title, names in kinds.items():
         kept = [isinstance(row, CheckRow) and row.kind in names for row in work.rows]
         rows, at = work.where(kept)
-        as_expected = [isinstance(r, CheckRow) and r.preference is r.expected for r in rows]
+        as_expected = [isinstance(row, CheckRow) and row.as_expected for row in rows]
         if rows:
             drawn[title] = at, np.array(as_expected)
     if not drawn:
@@ -199,7 +200,7 @@ def sides(work: Work) -> Plot | None:
     chosen, at = work.where([row.preference in DECIDED for row in work.rows])
     if not chosen:
         return None
-    left = np.array([(row.preference is Preference.LEFT) != row.swapped for row in chosen])
+    left = np.array([on_left(row) for row in chosen])
     titles = ["Choices that fall on the left"]
     with panels("people-sides", titles, [_HEIGHT], xlabel=work.xlabel) as ([ax], svg):
         _running_share(ax, at, left, SIDES_OVER)

@@ -57,6 +57,11 @@ class CheckRow:
     watched: float
     swapped: bool
 
+    @property
+    def as_expected(self) -> bool:
+        """Whether the answer is the consistent one."""
+        return self.preference is self.expected
+
 
 def check_of_answer(row: Row, loader: Loader, kind: str, mirrored: bool, name: str) -> Check:
     """Of a row of `ANSWERS` whose preference is not null."""

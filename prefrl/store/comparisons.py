@@ -60,17 +60,24 @@ class ComparisonStore(StoreReader):
         return [dataclasses.replace(q, id=i) for q, i in zip(asked, ids, strict=True)]
 
     def claim(
-        self, worker: str, lease_seconds: float = 60.0, now: float | None = None
+        self,
+        worker: str,
+        lease_seconds: float = 60.0,
+        last: Iterable[int] = (),
+        now: float | None = None,
     ) -> Query | None:
         """The oldest open query that nobody holds a lease on, now leased to this worker.
 
         The lease runs out by itself, so that a query whose worker died comes back. Times are
         Unix seconds; `now` is the clock's by default, here and below.
+
+        Args:
+          last: queries that come after all others.
         """
         now = time.time() if now is None else now
         oldest = (
             QUERIES.where(OPEN, UNLEASED)
-            .order_by(queries.c.id)
+            .order_by(queries.c.id.in_({int(i) for i in last}), queries.c.id)
             .limit(1)
             .with_for_update(of=queries, skip_locked=True)  # PostgreSQL; SQLite has one writer
         )
