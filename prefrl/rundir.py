@@ -139,6 +139,14 @@ class RunDir:
           PrefrlError: another process trains here.
           MachineError: the disk is full.
         """
+        if not self.lock_if_free():
+            raise PrefrlError(
+                f"{self.path} is in use by another `prefrl train`: wait for it or stop it, or "
+                "name another folder with --run"
+            )
+
+    def lock_if_free(self) -> bool:
+        """Like `lock`, and says whether nobody else had it."""
         free = shutil.disk_usage(self.path).free
         if free < _LEAST_FREE:
             raise MachineError(
@@ -152,10 +160,8 @@ class RunDir:
                 time.sleep(0.01)
                 continue
             self.unlock()
-            raise PrefrlError(
-                f"{self.path} is in use by another `prefrl train`: wait for it or stop it, or "
-                "name another folder with --run"
-            )
+            return False
+        return True
 
     def in_use(self) -> bool:
         """Whether a process trains here now."""

@@ -308,3 +308,26 @@ def test_nothing_is_asked_where_somebody_else_does_or_nobody_wants(
     run.unlock()
     assert done.status == 0, done.err
     assert "this sitting: 0 labels" in done.out and "all of them" not in done.out
+
+
+def test_of_two_windows_one_looks_for_queries(prefrl: Prefrl, seated: pytest.MonkeyPatch) -> None:
+    """The other one came before it had found any, and is the second to get the run's lock."""
+    run = run_in()
+
+    class Looks(Scripted):
+        def show(self) -> None:
+            Scripted.says = self._desk.said().status
+
+    def late(self: RunDir) -> bool:
+        with ComparisonStore(run.store_path) as store:
+            store.add(questions(7))
+        return lock_if_free(self)
+
+    lock_if_free = RunDir.lock_if_free
+    seated.setattr(viewer.label, "Window", Looks)
+    seated.setattr(RunDir, "lock_if_free", late)
+    done = prefrl("label", "run")
+    assert done.status == 0, done.err
+    assert "looking for" not in done.out and not run.in_use()
+    with ComparisonStore(run.store_path) as store:
+        assert store.counts().open == 7

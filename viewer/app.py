@@ -12,10 +12,9 @@ from types import FrameType
 
 import pygame
 
-from prefrl.types import PrefrlError
 from viewer.draw import USUAL_SIZE, Said, draw, hit, layout
 from viewer.keys import BUTTONS, HAT
-from viewer.session import Desk
+from viewer.session import Desk, carry_out
 from viewer.state import (
     Action,
     Answer,
@@ -23,9 +22,7 @@ from viewer.state import (
     State,
     View,
     begin,
-    forgotten,
     next_change,
-    noted,
     present,
     press,
     tick,
@@ -126,16 +123,9 @@ class Window:
         return meant
 
     def _do(self, state: State, effects: Sequence[Effect]) -> None:
-        self._state = state
-        for effect in effects:
-            if isinstance(effect, Answer) and not state.review:
-                self._answered_at = self._clock()
-            try:
-                self._desk.perform(effect)
-            except PrefrlError as error:
-                self._state = noted(self._state, str(error), self._clock())
-                if isinstance(effect, Answer):
-                    self._state = forgotten(self._state, effect.key)
+        if any(isinstance(effect, Answer) for effect in effects) and not state.review:
+            self._answered_at = self._clock()
+        self._state = carry_out(self._desk, state, effects, self._clock())
 
     def _next_pair(self) -> None:
         if self._state.pair is None and not self._state.away and not self._state.leaving:

@@ -117,11 +117,16 @@ def _clips(config: RunConfig, size: int, console: Console) -> ClipProcess:
 
 def _ask(run: RunDir, store: ComparisonStore, console: Console, n: int) -> None:
     """Where nobody trains and nothing is left to answer: about the newest checkpoint's agent."""
-    if run.in_use() or store.counts().open or n <= 0:
+    if n <= 0 or store.counts().open or not run.lock_if_free():
         return
-    console.print(f"no trainer asks: looking for {n} queries about the newest checkpoint's agent")
-    asked = ask_offline(run, n, default_rng())
-    console.print(f"{asked} queries", highlight=False)
+    try:
+        if store.counts().open:  # another window has looked meanwhile
+            return
+        looking = f"looking for {n} queries about the newest checkpoint's agent"
+        console.print(f"no trainer asks: {looking}", highlight=False)
+        console.print(f"{ask_offline(run, n, default_rng())} queries", highlight=False)
+    finally:
+        run.unlock()
 
 
 def _last_answer(store: ComparisonStore) -> int:

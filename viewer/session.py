@@ -13,11 +13,24 @@ from prefrl.label_quality import per_hour
 from prefrl.metrics import read_last
 from prefrl.rundir import RunDir, to_json
 from prefrl.store import AlreadyAnswered, Check, ComparisonStore, Counts
-from prefrl.types import Array, MachineError, Preference
+from prefrl.types import Array, MachineError, Preference, PrefrlError
 from viewer.clips import Clip
 from viewer.draw import Said
 from viewer.feed import LEASE_SECONDS, Feeder, ReadyPair
-from viewer.state import UNDOABLE, Answer, Effect, Key, Pair, PutBack, Release, Skip, Undo
+from viewer.state import (
+    UNDOABLE,
+    Answer,
+    Effect,
+    Key,
+    Pair,
+    PutBack,
+    Release,
+    Skip,
+    State,
+    Undo,
+    forgotten,
+    noted,
+)
 
 _DRAWN = 3
 """Answered pairs whose clips are kept; those before are drawn again to be undone."""
@@ -41,6 +54,18 @@ class Desk(Protocol):
 
     def said(self) -> Said:
         """The words of the window."""
+
+
+def carry_out(desk: Desk, state: State, effects: Sequence[Effect], now: float) -> State:
+    """Have the desk do what follows from the state; the state tells what it could not do."""
+    for effect in effects:
+        try:
+            desk.perform(effect)
+        except PrefrlError as error:
+            state = noted(state, str(error), now)
+            if isinstance(effect, Answer):
+                state = forgotten(state, effect.key)
+    return state
 
 
 class LabelDesk:

@@ -213,8 +213,8 @@ def noted(state: State, text: str, now: float) -> State:
 
 
 def forgotten(state: State, key: Key) -> State:
-    """An answer could not be stored: it cannot be undone either."""
-    return replace(state, answered=tuple(k for k in state.answered if k != key))
+    """An answer could not be stored: it cannot be undone, and does not stand in a review."""
+    return replace(state, pair=None, answered=tuple(k for k in state.answered if k != key))
 
 
 _PAGES = {
