@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 from numpy.random import Generator
@@ -13,6 +14,9 @@ from prefrl.queries import Candidates, Strategy, disagreement, draw_pairs, selec
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.segments import SegmentPool
 from prefrl.types import Array, Query
+
+_AT_ONCE = 64
+"""Queries whose features are computed together."""
 
 
 @dataclass
@@ -66,12 +70,12 @@ class Asker:
             "disagreement_asked": float(spread[chosen].mean()) if len(chosen) else math.nan,
         }
 
-    def remember(self, asked: Sequence[Query]) -> None:
+    def remember(self, asked: Iterable[Query]) -> None:
         """What has been asked about, for strategies that keep their distance from it."""
-        if asked:
+        rest = iter(asked)
+        while some := list(islice(rest, _AT_ONCE)):
             sides = [
-                self.reward.features([getattr(q, side) for q in asked])
-                for side in ("left", "right")
+                self.reward.features([getattr(q, side) for q in some]) for side in ("left", "right")
             ]
             self._asked.extend(np.concatenate(sides, axis=1))
 

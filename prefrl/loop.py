@@ -127,7 +127,7 @@ class PreferenceLoop:
                 "fit a reward to: give more (`prefrl label`), or begin a new run with another's "
                 "(--answers)"
             )
-        self._asker.remember([comparison.query for comparison in self.store.comparisons()])
+        self._asker.remember(comparison.query for comparison in self.store.each_comparison())
         soon = self.recorder.steps_taken + self.settings.ask_every
         self.progress.next_ask = self.progress.next_ask or soon
 
@@ -157,7 +157,7 @@ class PreferenceLoop:
                 f"the first {first} answers decided too little to fit a reward to: raise "
                 "--labels or labels.first_share"
             )
-        self._asker.remember([c.query for c in self.store.comparisons()] if there else asked)
+        self._asker.remember((c.query for c in self.store.each_comparison()) if there else asked)
         self.progress.next_ask = self.recorder.steps_taken + self.settings.ask_every
 
     def between_rollouts(self, last: bool = False) -> None:

@@ -52,6 +52,6 @@ def ask_offline(run: RunDir, n: int, rng: Generator) -> int:
     asker = Asker(pool, reward, STRATEGIES[labels.strategy], labels.oversample, rng)
     with ComparisonStore(run.store_path) as store:
         store.expire(before_step=step)
-        asker.remember([comparison.query for comparison in store.comparisons()])
+        asker.remember(comparison.query for comparison in store.each_comparison())
         queries, _ = asker.best(n, ask_above=0.0, step=step)
         return len(store.add(queries))

@@ -199,7 +199,7 @@ def build_labeler(labels: LabelConfig, rng: Generator, store: ComparisonStore) -
     labeler = LABELERS[labels.labeler](rng)
     if labels.tie_below == 0 or not labeler.immediate:  # people see what they see
         return labeler
-    return Perceptive(labeler, labels.tie_below, (c.query for c in store.comparisons()))
+    return Perceptive(labeler, labels.tie_below, (c.query for c in store.each_comparison()))
 
 
 def build_agent(config: RunConfig, env: Recorder, reward: RewardEnsemble) -> BaseAlgorithm:

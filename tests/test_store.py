@@ -179,6 +179,23 @@ def test_incremental_reading_gives_each_row_once(store: ComparisonStore) -> None
     assert seen == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.parametrize("n", [64, 150])
+def test_answers_are_read_a_few_at_a_time(store: ComparisonStore, n: int) -> None:
+    added = store.add(questions(n))
+    store.answer_all([(i + 1, LEFT) for i in range(n)], "ann")
+    assert [c.query.id for c in store.each_comparison(after=3)] == [q.id for q in added][3:]
+    reading = store.each_comparison()
+    assert next(reading).id == 1
+    store.revise(1, TIE, "ann")
+    assert [c.id for c in reading] == list(range(2, n + 2))
+
+
+def test_claims_what_comes_last_when_nothing_else_is_open(store: ComparisonStore) -> None:
+    store.add(questions(3))
+    got = [store.claim("ann", last=[1, 3]) for _ in range(4)]
+    assert [query and query.id for query in got] == [2, 1, 3, None]
+
+
 def test_the_oldest_open_query_is_claimed_first(store: ComparisonStore) -> None:
     store.add(questions(3))
     store.answer(2, LEFT, "oracle")

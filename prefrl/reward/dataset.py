@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -37,7 +37,7 @@ class ComparisonData:
     def __len__(self) -> int:
         return len(self._kept())
 
-    def add(self, comparisons: Sequence[Comparison]) -> None:
+    def add(self, comparisons: Iterable[Comparison]) -> None:
         """Take in new answers, in the order in which they were given.
 
         Raises:

@@ -77,7 +77,7 @@ class InlineFitter:
         self._data = ComparisonData(ensemble, seed, latest)
         self._rng = default_rng([seed, 1])
         if fitted_to:
-            self._data.add([c for c in store.comparisons() if c.id <= fitted_to])
+            self._data.add(c for c in store.each_comparison() if c.id <= fitted_to)
 
     @property
     def fitted_to(self) -> int:
@@ -87,9 +87,9 @@ class InlineFitter:
         return self.update()
 
     def update(self) -> FitMetrics | None:
-        new = self._store.comparisons(after=self._data.last_id)
-        self._data.add(new)
-        if not new or len(self._data) < MIN_COMPARISONS:
+        before = self._data.last_id
+        self._data.add(self._store.each_comparison(after=before))
+        if self._data.last_id == before or len(self._data) < MIN_COMPARISONS:
             return None
         return fit(self._ensemble, self._data, self._settings, self._rng)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -26,6 +27,7 @@ from prefrl.store.schema import (
 from prefrl.types import Comparison, Preference, PrefrlError, Query, Segment
 
 _NEWEST = 500  # queries whose segments are sampled
+_AT_ONCE = 64  # answers that are decoded together
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,22 @@ class StoreReader:
 
         Ids grow in the order of commits: reading on from the last id seen misses nothing.
         """
-        rest = ANSWERS.where(comparisons.c.id > int(after)).order_by(comparisons.c.id)
-        with self._database.transaction() as connection:
-            rows = connection.execute(rest).all()
-        loader = Loader(self.where)
-        return [loader.comparison(row) for row in rows]
+        return list(self.each_comparison(after))
+
+    def each_comparison(self, after: int = 0) -> Iterator[Comparison]:
+        """The same a few at a time: a thousand clips of images are gigabytes.
+
+        Answers that are given while this is read may be among them.
+        """
+        while True:
+            rest = ANSWERS.where(comparisons.c.id > int(after)).order_by(comparisons.c.id)
+            with self._database.transaction() as connection:
+                rows = connection.execute(rest.limit(_AT_ONCE)).all()
+            loader = Loader(self.where)
+            yield from map(loader.comparison, rows)
+            if len(rows) < _AT_ONCE:
+                return
+            after = rows[-1].comparison_id
 
     def answer_log(self, labeler: str | None = None) -> list[AnswerRow]:
         """The standing answers in id order, without segments; of one labeler, or of all."""
