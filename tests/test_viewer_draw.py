@@ -41,6 +41,7 @@ VIEWS: dict[str, tuple[View, Said, tuple[int, int]]] = {
     "hold": (replace(SHOWN, pictures=(24, 19), played=1.0, flash=True), SAID, LEAST_SIZE),
     "paused": (replace(SHOWN, paused=True, focus=Action.TIE), SAID, LEAST_SIZE),
     "focus": (replace(SHOWN, focus=Action.RIGHT), SAID, LEAST_SIZE),
+    "given": (replace(SHOWN, given=Preference.TIE), SAID, LEAST_SIZE),
     "legend": (replace(SHOWN, legend=True), SAID, LEAST_SIZE),
     "waiting": (replace(SHOWN, key=None, note="there is no answer to undo"), SAID, LEAST_SIZE),
     "away": (replace(SHOWN, key=None, away=True), SAID, LEAST_SIZE),

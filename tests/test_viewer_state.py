@@ -14,6 +14,7 @@ from viewer.state import (
     BREAK,
     CHOICES,
     DEBOUNCE,
+    GLOW,
     HOLD,
     NOTE,
     SPEEDS,
@@ -170,6 +171,17 @@ def test_an_answer_that_could_not_be_stored_cannot_be_undone() -> None:
     state, _ = press(shown(), Action.LEFT, 100.0)
     told = noted(forgotten(state, 7), "the disk is full", 100.0)
     assert told.answered == () and view(told).note == "the disk is full"
+
+
+def test_an_answer_is_marked_while_the_next_pair_begins() -> None:
+    for action, preference in CHOICES.items():
+        state, _ = press(shown(), action, 100.0)
+        state = present(state, replace(PAIR, key=8), 100.1)
+        assert view(state).given is preference and view(state).standing is None
+        assert view(tick(state, 99.9 + GLOW)[0]).given is preference
+        assert view(tick(state, 100.1 + GLOW)[0]).given is None
+        assert view(press(state, Action.UNDO, 100.2)[0]).given is None
+        assert view(forgotten(state, 7)).given is None
 
 
 def test_whoever_is_away_gives_the_pair_back() -> None:

@@ -61,7 +61,7 @@ NAMED = {
 }
 """Answers in the window's words."""
 GIVEN = "\u2713"
-"""Marks the answer that stands, in a review."""
+"""Marks the answer that stands, in a review, and one that has just been given."""
 _ONLY_REVIEW = (Action.NEXT, Action.PREVIOUS)
 
 
@@ -202,7 +202,7 @@ def _clips(
 
 
 def _played(surface: pygame.Surface, places: Layout, view: View) -> None:
-    """How much of the clips is over, and the speed where it is not the usual one."""
+    """How much of the clips is over."""
     pygame.draw.rect(surface, PANEL, places.played, border_radius=4)
     done = places.played.copy()
     done.width = round(places.played.width * view.played)
@@ -234,7 +234,7 @@ def _buttons(
     ready: bool,
 ) -> None:
     for action, box in places.buttons.items():
-        chosen = view.standing is not None and CHOICES[action] is view.standing
+        chosen = CHOICES[action] in (view.standing, view.given)
         pygame.draw.rect(surface, PANEL, box, border_radius=8)
         if chosen or view.focus is action:
             edge = FOCUS if view.focus is action else _colour(action)

@@ -28,6 +28,8 @@ UNDOABLE = 20
 """Answers that can be undone, the latest ones."""
 NOTE = 2.5
 """Seconds for which a note stays."""
+GLOW = 0.6
+"""Seconds for which the answer that was given stays marked, while the next pair begins."""
 
 
 class Action(enum.Enum):
@@ -142,6 +144,7 @@ class State:
       looked: seconds for which the pair could be seen.
       clock: when these were brought up to date.
       answered: pairs that an undo goes back to, latest last.
+      given: the latest answer.
       acted_at: when somebody last did something.
       working_since: when the work without a longer pause began.
     """
@@ -159,6 +162,8 @@ class State:
     leaving: bool = False
     focus: Action | None = None
     answered: tuple[Key, ...] = ()
+    given: Preference | None = None
+    given_at: float = 0.0
     acted_at: float = 0.0
     working_since: float = 0.0
     note: str = ""
@@ -214,7 +219,8 @@ def noted(state: State, text: str, now: float) -> State:
 
 def forgotten(state: State, key: Key) -> State:
     """An answer could not be stored: it cannot be undone, and does not stand in a review."""
-    return replace(state, pair=None, answered=tuple(k for k in state.answered if k != key))
+    left = tuple(k for k in state.answered if k != key)
+    return replace(state, pair=None, answered=left, given=None)
 
 
 _PAGES = {
@@ -260,7 +266,8 @@ def _choose(state: State, pair: Pair, preference: Preference) -> Step:
             return state, ()
         return replace(state, pair=replace(pair, standing=preference)), (answer,)
     answered = (*state.answered, pair.key)[-UNDOABLE:]
-    return replace(state, pair=None, answered=answered), (answer,)
+    given = replace(state, given=preference, given_at=state.clock)
+    return replace(given, pair=None, answered=answered), (answer,)
 
 
 def _undo(state: State) -> Step:
@@ -268,7 +275,7 @@ def _undo(state: State) -> Step:
         return noted(state, "there is no answer to undo", state.clock), ()
     *rest, key = state.answered
     shown = () if state.pair is None else (PutBack(state.pair.key),)
-    return replace(state, pair=None, answered=tuple(rest)), (*shown, Undo(key))
+    return replace(state, pair=None, answered=tuple(rest), given=None), (*shown, Undo(key))
 
 
 def _one_picture(state: State, pair: Pair, by: int) -> State:
@@ -305,6 +312,7 @@ class View:
       pictures: the left and the right clip's, counted from 0; the shorter one holds its last.
       played: share of the clips that is over, in [0, 1].
       flash: the border that marks the end of the clips.
+      given: the answer that has just been given, about the pair before.
       break_due: a break is suggested.
     """
 
@@ -319,6 +327,7 @@ class View:
     review: bool
     focus: Action | None
     standing: Preference | None
+    given: Preference | None
     break_due: bool
     note: str
 
@@ -341,6 +350,7 @@ def view(state: State) -> View:
         review=state.review,
         focus=state.focus,
         standing=None if pair is None else pair.standing,
+        given=state.given if state.clock < state.given_at + GLOW else None,
         break_due=state.clock - state.working_since >= BREAK,
         note=state.note if state.clock < state.note_until else "",
     )
