@@ -79,7 +79,7 @@ class TrainingProgress:
     def on_wait(self, missing: int, first: int) -> None:
         """Say what training waits for, and in plain lines only when that has changed."""
         text = f"waiting for {missing} of {first} first answers"
-        text += f": `prefrl label {self._run}` opens the window"
+        text += f"; no window? `prefrl label {self._run}`"
         if not missing:
             text = f"the {first} first answers are there: training begins"
         self._bar.below = text

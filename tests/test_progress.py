@@ -34,8 +34,8 @@ def test_plain_lines_say_what_training_waits_for_and_how_many_are_left(clock: li
             clock[0] = 100 + seconds
             shown.on_wait(missing, 25)
     assert out.getvalue().splitlines() == [
-        "waiting for 25 of 25 first answers: `prefrl label runs/a` opens the window",
-        "waiting for 12 of 25 first answers: `prefrl label runs/a` opens the window",
+        "waiting for 25 of 25 first answers; no window? `prefrl label runs/a`",
+        "waiting for 12 of 25 first answers; no window? `prefrl label runs/a`",
         "the 25 first answers are there: training begins",
     ]
 
@@ -45,4 +45,4 @@ def test_on_a_terminal_it_is_under_the_bar(clock: list[float]) -> None:
     console = Console(file=out, width=100, force_terminal=True, color_system=None)
     with TrainingProgress(1000, console, Path("a")) as shown:
         shown.on_wait(12, 25)
-    assert "waiting for 12 of 25 first answers: `prefrl label a` opens the window" in out.getvalue()
+    assert "waiting for 12 of 25 first answers; no window? `prefrl label a`" in out.getvalue()

@@ -312,11 +312,11 @@ def _middle(surface: pygame.Surface, places: Layout, lines: Sequence[str]) -> No
 
 
 def _badge(surface: pygame.Surface, places: Layout, text: str) -> None:
-    """A word between the clips, at their top."""
+    """A word between the clips, at their foot."""
     size = round(1.25 * places.text)
     area = places.clips[0].union(places.clips[1])
     box = pygame.Rect((0, 0), _font(size, True).size(text)).inflate(2 * size, size // 2)
-    box.midtop = area.midtop
+    box.midbottom = area.midbottom
     pygame.draw.rect(surface, PANEL, box, border_radius=8)
     pygame.draw.rect(surface, INK, box, 2, border_radius=8)
     _write(surface, text, size, INK, box.center, "center", bold=True)

@@ -13,7 +13,7 @@ from prefrl.label_quality import per_hour
 from prefrl.metrics import read_last
 from prefrl.rundir import RunDir, to_json
 from prefrl.store import AlreadyAnswered, Check, ComparisonStore, Counts
-from prefrl.types import Array, MachineError, Preference, PrefrlError
+from prefrl.types import Array, MachineError, Preference, PrefrlError, Query
 from viewer.clips import Clip
 from viewer.draw import Said
 from viewer.feed import LEASE_SECONDS, Feeder, ReadyPair
@@ -152,6 +152,7 @@ class LabelDesk:
             self._feeder.done_with(answer.key)
             raise
         self._feeder.done_with(answer.key)
+        self._look.count(pair, 1)
         self._answered.append(pair)
         if len(self._answered) > _DRAWN:
             self._answered[-1 - _DRAWN] = replace(self._answered[-1 - _DRAWN], clips=None)
@@ -164,6 +165,7 @@ class LabelDesk:
             self._store.record_check(pair.question, None, self._labeler)
         else:
             self._store.undo(int(pair.key), self._worker, self._labeler, LEASE_SECONDS)
+        self._look.count(pair, -1)
         if self._times:
             self._times.pop()
         self._feeder.put_back(pair)
@@ -179,6 +181,11 @@ class RunLook:
         self._counts = Counts(0, 0, 0, 0)
         self._row: dict[str, float] = {}
         self._trains = False
+
+    def count(self, pair: ReadyPair, by: int) -> None:
+        """One answer more, or less, than when it looked; checks are none."""
+        if isinstance(pair.question, Query):
+            self._counts = replace(self._counts, answered=self._counts.answered + by)
 
     def words(self, drawing: bool) -> tuple[str, str, str]:
         """Labels so far; what the trainer does; why there is no pair."""

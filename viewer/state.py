@@ -275,6 +275,7 @@ def _undo(state: State) -> Step:
         return noted(state, "there is no answer to undo", state.clock), ()
     *rest, key = state.answered
     shown = () if state.pair is None else (PutBack(state.pair.key),)
+    state = noted(state, "that answer is taken back: choose again", state.clock)
     return replace(state, pair=None, answered=tuple(rest), given=None), (*shown, Undo(key))
 
 
