@@ -62,7 +62,6 @@ NAMED = {
 """Answers in the window's words."""
 GIVEN = "\u2713"
 """Marks the answer that stands, in a review, and one that has just been given."""
-_ONLY_REVIEW = (Action.NEXT, Action.PREVIOUS)
 
 
 @dataclass(frozen=True)
@@ -270,28 +269,40 @@ def _legend(
 ) -> None:
     """Every key, over the dimmed window, in two columns."""
     _dim(surface)
-    line = round(1.5 * places.text)
-    rows = [
-        ("  ".join(shown(k) for k, a in keys.items() if a is action), WORDS[action])
-        for action in Action
-        if review or action not in _ONLY_REVIEW
-    ]
+    text, line = places.text, round(1.5 * places.text)
+    rows = _legend_rows(keys, review)
     half = -(-len(rows) // 2)
-    font = _font(places.text, True)
-    wide = max(font.size(key)[0] for key, _ in rows) + places.text
-    panel = pygame.Rect(0, 0, min(places.size[0] - 20, 46 * places.text), line * (half + 3))
+    columns = [rows[:half], rows[half:]]
+    bold, plain = _font(text, True), _font(text, False)
+    of_keys = [max(bold.size(key)[0] for key, _ in column) + text for column in columns]
+    of_words = [max(plain.size(words)[0] for _, words in column) + text for column in columns]
+    panel = pygame.Rect(0, 0, sum(of_keys + of_words) + text, line * (half + 3))
+    panel.width = min(panel.width, places.size[0])
     panel.center = (places.size[0] // 2, places.size[1] // 2)
     pygame.draw.rect(surface, PANEL, panel, border_radius=10)
-    for i, (key, words) in enumerate(rows):
-        x = panel.left + places.text + (i // half) * panel.width // 2
-        y = panel.top + line // 2 + (i % half) * line
-        room = panel.width // 2 - wide - places.text
-        _write(surface, key, places.text, BLUE, (x, y), "topleft", bold=True)
-        words = _cut(words, places.text, room)
-        _write(surface, words, places.text, INK, (x + wide, y), "topleft")
+    x = panel.left + text
+    for column, key_width, words_width in zip(columns, of_keys, of_words, strict=True):
+        for i, (key, words) in enumerate(column):
+            y = panel.top + line // 2 + i * line
+            _write(surface, key, text, BLUE, (x, y), "topleft", bold=True)
+            words = _cut(words, text, panel.right - x - key_width)
+            _write(surface, words, text, INK, (x + key_width, y), "topleft")
+        x += key_width + words_width
     closing = "a click on a clip chooses it; any key closes this"
-    at = (panel.centerx, panel.bottom - line // 2)
-    _write(surface, closing, places.text, MUTED, at, "midbottom")
+    _write(surface, closing, text, MUTED, (panel.centerx, panel.bottom - line // 2), "midbottom")
+
+
+def _legend_rows(keys: Mapping[str, Action], review: bool) -> list[tuple[str, str]]:
+    """Keys, and what they do; the same ones skip and undo, or turn the pages of a review."""
+    labelling = {Action.NEXT: Action.SKIP, Action.PREVIOUS: Action.UNDO}
+    paging = {Action.SKIP: Action.NEXT, Action.UNDO: Action.PREVIOUS}
+    same = paging if review else labelling
+    meant = {shown(key): same.get(action, action) for key, action in keys.items()}
+    return [
+        ("  ".join(key for key, a in meant.items() if a is action), WORDS[action])
+        for action in Action
+        if action in meant.values()
+    ]
 
 
 def _waiting(view: View, said: Said) -> Sequence[str]:

@@ -205,7 +205,7 @@ def press(state: State, action: Action, now: float) -> Step:
         return replace(state, leaving=not state.legend, legend=False), ()
     if state.legend or action is Action.LEGEND:
         return replace(state, legend=not state.legend), ()
-    if action is Action.UNDO and not state.review:
+    if action in (Action.UNDO, Action.PREVIOUS) and not state.review:
         return _undo(state)
     if state.review and action in _PAGES:
         return replace(state, pair=None), (Page(_PAGES[action]),)
