@@ -73,6 +73,10 @@ LINES: dict[str, dict[str, tuple[str, str]]] = {
     "rendering": {
         "mujoco_speedup": ("MuJoCo pictures per second without a GPU, times the default", ".0f"),
     },
+    "viewer": {
+        "next_pair_p95_ms": ("Viewer: from an answer to the next pair, 95 % within, ms", ".0f"),
+        "trainer_ratio": ("Trainer's steps per second while somebody labels", ".2f"),
+    },
 }
 """Study, then headline name: how the table calls it, and how its number is written."""
 
