@@ -87,7 +87,7 @@ def learn(
             fitter=InlineFitter(reward, opened, fit or FitSettings(), seed),
             labeler=labeler,
             store=opened,
-            settings=loop_settings(asking, steps),
+            settings=loop_settings(RunConfig(labels=asking, steps=steps)),
             rng=default_rng([seed, 3]),
             on_pass=on_pass,
         ).run()

@@ -28,6 +28,7 @@ class Asker:
       reward: its members judge the candidates.
       strategy: ranks them.
       oversample: candidates drawn for every query wanted.
+      on_policy_share: share of them of which both segments are of the newest batch.
       rng: draws them.
     """
 
@@ -36,6 +37,7 @@ class Asker:
     strategy: Strategy
     oversample: int
     rng: Generator
+    on_policy_share: float = 0.0
     _asked: list[Array] = field(default_factory=list)  # what describes each pair
 
     def uniformly(self, n: int, step: int) -> list[Query]:
@@ -81,6 +83,10 @@ class Asker:
 
     def _candidates(self, n: int) -> tuple[Candidates, Array]:
         pairs = draw_pairs(len(self.pool), n, self.rng)
+        newest = np.array(self.pool.newest)
+        recent = round(self.on_policy_share * n) if len(newest) > 1 else 0
+        if recent:
+            pairs[:recent] = newest[draw_pairs(len(newest), recent, self.rng)]
         used, where = np.unique(pairs, return_inverse=True)
         segments = [self.pool[int(i)] for i in used]
         returns = self.reward.member_returns(segments)[:, where.reshape(pairs.shape)]

@@ -63,6 +63,9 @@ class LabelConfig:
     """Steps of a segment."""
     pool_size: int = 1000
     """Recent segments kept to draw candidates from."""
+    on_policy_share: float = 0.0
+    """Share of the candidates of which both segments are of the newest batch; the others are of
+    the whole pool (QPA, Hu et al. 2024)."""
     ask_every: int = 8192
     """Environment steps between two batches of queries."""
     warmup_steps: int = 8192
@@ -100,6 +103,16 @@ class RewardConfig:
     """Most passes in each later fit, which goes on from the one before."""
     patience: int = 5
     """Passes without a better held-out loss after which a fit stops."""
+    crop: float = 1.0
+    """Fit to stretches of each segment of at least this share of its steps, drawn anew in every
+    minibatch (SURF, Park et al. 2022); 1: to the whole."""
+    restart: bool = False
+    """Fit from new weights each time, not on from the last fit's."""
+    bonus: float = 0.0
+    """Times the members' standard deviation, paid at the start of training and less and less
+    until its end, for being where they disagree (RUNE, Liang et al. 2022)."""
+    pessimism: float = 0.0
+    """Times the members' standard deviation, taken off at the end of training and less before."""
     sampled_steps: int = 0
     """Steps of each segment that a minibatch looks at, drawn at random, in the place of them all:
     as many updates of a net of images in a part of the time. 0: all."""
@@ -119,6 +132,13 @@ class AgentConfig:
     normalize_return: bool = True
     """Scale rewards so that discounted returns have unit variance, like VecNormalize;
     agents that learn from a replay buffer never do."""
+
+    explore_steps: int = 0
+    """Environment steps, before the first questions, in which it is paid for states far from all
+    others (PEBBLE, Lee et al. 2021); the questions are about these."""
+    critic_epochs: int = 0
+    """Passes over the next rollout in which its critic is taught a reward that has changed,
+    before the actor learns from it."""
 
 
 @dataclass(frozen=True)
@@ -314,6 +334,7 @@ def validate(config: RunConfig) -> None:
         ("labels.oversample", labels.oversample, 1, math.inf),
         ("labels.segment_length", labels.segment_length, 1, math.inf),
         ("labels.pool_size", labels.pool_size, 2, math.inf),
+        ("labels.on_policy_share", labels.on_policy_share, 0, 1),
         ("labels.ask_every", labels.ask_every, 1, math.inf),
         ("labels.warmup_steps", labels.warmup_steps, 1, math.inf),
         ("viewer.size", config.viewer.size, 64, 2160),
@@ -323,6 +344,9 @@ def validate(config: RunConfig) -> None:
         ("labels.max_comparisons", labels.max_comparisons, 0, math.inf),
         ("reward.members", reward.members, 1, math.inf),
         ("reward.sampled_steps", reward.sampled_steps, 0, math.inf),
+        ("reward.crop", reward.crop, 1e-6, 1),
+        ("reward.bonus", reward.bonus, 0, math.inf),
+        ("reward.pessimism", reward.pessimism, 0, math.inf),
         ("reward.noise", reward.noise, 0, 0.99),
         ("reward.output_std", reward.output_std, 1e-6, math.inf),
         ("reward.learning_rate", reward.learning_rate, 0, math.inf),
@@ -330,6 +354,8 @@ def validate(config: RunConfig) -> None:
         ("reward.max_epochs", reward.max_epochs, 1, math.inf),
         ("reward.refit_epochs", reward.refit_epochs, 1, math.inf),
         ("reward.patience", reward.patience, 1, math.inf),
+        ("agent.explore_steps", config.agent.explore_steps, 0, math.inf),
+        ("agent.critic_epochs", config.agent.critic_epochs, 0, math.inf),
         ("seed", config.seed, 0, 2**32 - 1),  # numpy takes no others
         ("threads", config.threads, 1, math.inf),
         ("checkpoint_every", config.checkpoint_every, 1, math.inf),

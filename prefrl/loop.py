@@ -14,6 +14,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
 from prefrl.asking import Asker
+from prefrl.exploration import explore
 from prefrl.labelers import Labeler, is_asked
 from prefrl.queries import Strategy
 from prefrl.recorder import Recorder
@@ -21,7 +22,7 @@ from prefrl.relabel import buffer_of
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.reward.fit import FitMetrics
 from prefrl.reward.fitters import Fitter
-from prefrl.schedules import Schedule
+from prefrl.schedules import Schedule, disagreement_weight
 from prefrl.segments import SegmentPool
 from prefrl.store import AlreadyAnswered, ComparisonStore
 from prefrl.types import PrefrlError, Query, StartAnew
@@ -40,6 +41,10 @@ class LoopSettings:
     oversample: int = 10
     segment_length: int = 25
     pool_size: int = 1000
+    on_policy_share: float = 0.0
+    explore_steps: int = 0
+    bonus: float = 0.0
+    pessimism: float = 0.0
     ask_every: int = 8192
     warmup_steps: int = 8192
     warmup_hold: int = 1
@@ -102,7 +107,9 @@ class PreferenceLoop:
         """Everything: the first answers, then training until the steps are used up."""
         s = self.settings
         self._pool = SegmentPool(s.pool_size)
-        self._asker = Asker(self._pool, self.reward, s.strategy, s.oversample, self.rng)
+        self._asker = Asker(
+            self._pool, self.reward, s.strategy, s.oversample, self.rng, s.on_policy_share
+        )
         self._last_fit: FitMetrics | None = None
         self._clock = (time.monotonic(), self.recorder.steps_taken)
         self._cut_at = self.recorder.steps_taken
@@ -138,6 +145,8 @@ class PreferenceLoop:
         """
         s = self.settings
         act_at_random(self.recorder, s.warmup_steps, self.rng, s.warmup_hold)
+        if s.explore_steps:
+            explore(self.agent, s.explore_steps, self.rng)
         self._episodes()
         self._collect()
         if not len(self._pool):
@@ -165,12 +174,15 @@ class PreferenceLoop:
         if self.recorder.steps_taken < self.progress.next_ask and not last:
             return
         self.progress.next_ask = self.recorder.steps_taken + self.settings.ask_every
-        row = self._episodes()
+        row, s = self._episodes(), self.settings
         self._collect()
         if not last and is_asked(self.labeler):
             self._expire()
             row |= self._ask()
         self._last_fit = self.fitter.update() or self._last_fit
+        self.reward.disagreement_weight = disagreement_weight(
+            self.recorder.steps_taken, self.settings.total_steps, s.bonus, s.pessimism
+        )
         self.progress.fitted_to = self.fitter.fitted_to
         self._count()
         self.on_pass(row | self._standing())

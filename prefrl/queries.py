@@ -123,7 +123,11 @@ def k_center(candidates: Candidates, n: int, rng: Generator) -> Array:
 
 
 def k_center_after(score: Score) -> Strategy:
-    """k-center among the better half by a score (B-Pref, section 3.3)."""
+    """k-center among the better half by a score (B-Pref, section 3.3).
+
+    By mutual information it is a batch that is both informative and diverse, as in DUO (Feng et
+    al. 2025).
+    """
 
     def strategy(candidates: Candidates, n: int, rng: Generator) -> Array:
         kept = max(n, candidates.returns.shape[1] // 2)
@@ -142,6 +146,7 @@ STRATEGIES: dict[str, Strategy] = {
     "k-center-disagreement": k_center_after(disagreement),
     "k-center-entropy": k_center_after(entropy),
     "mutual-information": by_score(mutual_information),
+    "k-center-mutual-information": k_center_after(mutual_information),
 }
 
 

@@ -7,23 +7,41 @@ is ever stale (PEBBLE, Lee et al. 2021, arXiv 2106.05091, section 4.2).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from gymnasium import spaces
+from numpy.random import Generator
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer, RolloutBuffer
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from torch import Tensor
 
+from prefrl.critic import Critic
 from prefrl.recorder import Recorder
 from prefrl.reward.ensemble import RewardEnsemble
-from prefrl.types import Array
+from prefrl.types import Array, PrefrlError
 
 
 def buffer_of(agent: BaseAlgorithm) -> Any:
     """The rollout or replay buffer of an agent; None where it has neither."""
     return getattr(agent, "rollout_buffer", None) or getattr(agent, "replay_buffer", None)
+
+
+class Reward(Protocol):
+    """What a buffer scores with.
+
+    Attributes:
+      guessing: it is not worth following.
+      updates: counts its changes.
+    """
+
+    guessing: Any
+    updates: int
+
+    def predict(self, obs: Array, actions: Array) -> Array:
+        """Rewards (...), float32, of raw observations and actions (..., *shape)."""
 
 
 class ReturnScale:
@@ -93,11 +111,14 @@ class RelabelledRolloutBuffer(RolloutBuffer):
         self,
         *args: Any,
         recorder: Recorder,
-        reward: RewardEnsemble,
+        reward: Reward,
         normalize_return: bool = True,
         **kwargs: Any,
     ) -> None:
         self.recorder, self.reward = recorder, reward
+        self.critic: Critic | None = None
+        """Taught anew whenever the reward has changed; None: it is not."""
+        self._scored_by = -1
         super().__init__(*args, **kwargs)
         self.predicted_reward = 0.0
         """Mean predicted reward of a step of the last rollout, before scaling."""
@@ -113,7 +134,26 @@ class RelabelledRolloutBuffer(RolloutBuffer):
         if self.scale is not None:
             rewards = self.scale.scaled(rewards, self.recorder.dones(self.buffer_size))
         self.rewards += rewards
+        if self.critic is not None and self.reward.updates != self._scored_by:
+            super().compute_returns_and_advantage(last_values, dones)
+            self.values, last_values = self.critic.refit(self.observations, self.returns)
+        self._scored_by = self.reward.updates
         super().compute_returns_and_advantage(last_values, dones)
+
+
+def keep_in_step(agent: BaseAlgorithm, epochs: int, rng: Generator) -> None:
+    """Have an agent's critic follow the reward, see `Critic`.
+
+    Raises:
+      PrefrlError: the agent keeps no rollouts.
+    """
+    buffer = buffer_of(agent)
+    if not isinstance(agent, OnPolicyAlgorithm) or not isinstance(buffer, RelabelledRolloutBuffer):
+        raise PrefrlError(
+            f"agent.critic_epochs = {epochs}: {type(agent).__name__} learns from a replay buffer, "
+            "which is scored anew each time; leave it at 0"
+        )
+    buffer.critic = Critic(agent, epochs, rng)
 
 
 class _ScoredOnRead:

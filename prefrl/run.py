@@ -28,6 +28,7 @@ from prefrl.plugins import load_plugins
 from prefrl.process import choose_device, set_up_process
 from prefrl.queries import STRATEGIES
 from prefrl.recorder import Recorder
+from prefrl.relabel import keep_in_step
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.reward.fit import FitSettings
 from prefrl.reward.fitters import BackgroundFitter, Fitter, InlineFitter
@@ -76,7 +77,7 @@ def train(
                 fitter=fitter,
                 labeler=build_labeler(config.labels, default_rng([config.seed, 2, step]), store),
                 store=store,
-                settings=loop_settings(config.labels, config.steps),
+                settings=loop_settings(config),
                 rng=default_rng([config.seed, 3, step]),
                 progress=Progress(**state.get("progress", {})),
                 on_wait=on_wait,
@@ -205,7 +206,10 @@ def build_labeler(labels: LabelConfig, rng: Generator, store: ComparisonStore) -
 def build_agent(config: RunConfig, env: Recorder, reward: RewardEnsemble) -> BaseAlgorithm:
     spec = build_spec(config, env.observation_space)
     venv = normalised(env, spec, config.agent.normalize_obs)
-    return spec.on_preferences(venv, env, reward, config.seed, config.agent.normalize_return)
+    agent = spec.on_preferences(venv, env, reward, config.seed, config.agent.normalize_return)
+    if config.agent.critic_epochs:
+        keep_in_step(agent, config.agent.critic_epochs, default_rng([config.seed, 5]))
+    return agent
 
 
 def build_spec(config: RunConfig, observation: gym.Space[Any]) -> AgentSpec:
@@ -239,6 +243,8 @@ def build_fitter(
         r.refit_epochs,
         r.patience,
         r.sampled_steps,
+        r.crop,
+        r.restart,
     )
     latest = config.labels.max_comparisons
     if r.fit == "sync":
@@ -257,17 +263,18 @@ def build_fitter(
     )
 
 
-def loop_settings(labels: LabelConfig, total_steps: int) -> LoopSettings:
-    """When to ask, and what.
+def loop_settings(config: RunConfig) -> LoopSettings:
+    """When to ask, what, and what the members' disagreement is worth.
 
     Raises:
       PrefrlError: an unknown schedule or strategy.
     """
+    labels, agent, reward = config.labels, config.agent, config.reward
     schedule = choose(SCHEDULES, labels.schedule, "schedule")
     if schedule is hyperbolic:
         schedule = partial(hyperbolic, half_rate_at=labels.half_rate_at)
     return LoopSettings(
-        total_steps=total_steps,
+        total_steps=config.steps,
         budget=labels.budget,
         first_batch=first_batch(labels),
         schedule=schedule,
@@ -276,6 +283,10 @@ def loop_settings(labels: LabelConfig, total_steps: int) -> LoopSettings:
         oversample=labels.oversample,
         segment_length=labels.segment_length,
         pool_size=labels.pool_size,
+        on_policy_share=labels.on_policy_share,
+        explore_steps=agent.explore_steps,
+        bonus=reward.bonus,
+        pessimism=reward.pessimism,
         ask_every=labels.ask_every,
         warmup_steps=labels.warmup_steps,
         warmup_hold=labels.warmup_hold,

@@ -34,6 +34,19 @@ def all_at_start(step: int, total: int, budget: int, first: int) -> int:
     return budget
 
 
+def disagreement_weight(step: int, total: int, bonus: float, pessimism: float) -> float:
+    """What the members' standard deviation counts in the agent's reward.
+
+    It falls in a straight line from the bonus to minus the pessimism: curious while little is
+    known, wary of what few members like in the end.
+
+    Source: the bonus, Liang et al. 2022 (RUNE), arXiv 2205.12401, section 4.1 (there it decays
+    exponentially); mean minus lambda std, Coste et al. 2024, arXiv 2310.02743, section 3.2.
+    """
+    over = min(step / total, 1.0)
+    return (1 - over) * bonus - over * pessimism
+
+
 SCHEDULES: dict[str, Schedule] = {
     "constant": constant,
     "hyperbolic": hyperbolic,

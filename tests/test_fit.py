@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from scipy.special import expit
 
 from prefrl.queries import disagreement
+from prefrl.reward.batches import in_part, indices, minibatches
+from prefrl.reward.calibration import beats_chance, fit_temperature
 from prefrl.reward.dataset import ComparisonData
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.reward.fit import (
@@ -22,14 +24,9 @@ from prefrl.reward.fit import (
     FitSettings,
     _adapt_l2,
     _begin_within_reach,
-    _indices,
-    _minibatches,
     _returns,
-    _sampled,
     _training,
-    beats_chance,
     fit,
-    fit_temperature,
 )
 from prefrl.reward.losses import bradley_terry_loss
 from prefrl.types import Comparison, Preference, Query, Segment
@@ -393,7 +390,7 @@ def test_a_pass_meets_every_draw_once(weights: list[tuple[int, ...]], batch_size
     """Each member trains on its own bootstrap, whole; what fills its row up weighs nothing."""
     drawn = torch.tensor(weights, dtype=torch.float32).T  # (M, N)
     met = torch.zeros_like(drawn)
-    for index in _minibatches(_indices(drawn > 0), drawn, batch_size, rng()):
+    for index in minibatches(indices(drawn > 0), drawn, batch_size, rng()):
         assert index.shape[0] == len(drawn) and index.shape[1] > 0
         met.scatter_add_(1, index, drawn.gather(1, index))
     assert torch.equal(met, drawn)
@@ -470,11 +467,11 @@ def test_a_minibatch_of_some_steps_stands_for_all_of_them() -> None:
     """Each segment's steps are drawn anew, none twice, and on average they add up to the whole."""
     inputs = torch.arange(4 * 2 * 10, dtype=torch.float32).reshape(4, 2, 10, 1)
     index = torch.tensor([[0, 3], [2, 2]])
-    every, once = _sampled(inputs, index, 0, rng())
+    every, once = in_part(inputs, index, 0, 1.0, rng())
     assert torch.equal(every, inputs[index]) and once == 1
     sums, draws = torch.zeros(2, 2, 2), rng()
     for _ in range(400):
-        some, each = _sampled(inputs, index, 4, draws)
+        some, each = in_part(inputs, index, 4, 1.0, draws)
         assert some.shape == (2, 2, 2, 4, 1) and each == 2.5
         own = inputs[index]
         assert all(
@@ -486,6 +483,22 @@ def test_a_minibatch_of_some_steps_stands_for_all_of_them() -> None:
         )
         sums += each * some.sum((-2, -1)) / 400
     assert torch.allclose(sums, inputs[index].sum((-2, -1)), rtol=0.05)
+
+
+def test_a_crop_is_a_stretch_of_each_segment() -> None:
+    inputs = torch.arange(4 * 2 * 10, dtype=torch.float32).reshape(4, 2, 10, 1)
+    index, lengths, starts = torch.tensor([[0, 3], [2, 2]]), set(), set()
+    for draws in map(np.random.default_rng, range(100)):
+        cut, each = in_part(inputs, index, 0, 0.75, draws)
+        kept = cut.shape[-2]
+        assert cut.shape == (2, 2, 2, kept, 1) and each == 10 / kept
+        begin = cut[..., :1, :]
+        assert torch.equal(cut, begin + torch.arange(kept)[:, None])
+        first = begin[..., 0, 0] - inputs[index][..., 0, 0]
+        assert first.min() >= 0 and first.max() <= 10 - kept
+        lengths.add(kept)
+        starts |= set(first.flatten().tolist())
+    assert lengths == {8, 9, 10} and starts == {0, 1, 2}
 
 
 def test_an_untrained_net_of_images_begins_within_reach_of_the_loss() -> None:
@@ -510,3 +523,17 @@ def test_an_untrained_net_of_images_begins_within_reach_of_the_loss() -> None:
     before = spread()
     _begin_within_reach(ensemble, inputs, drawn, rng())
     assert torch.allclose(spread(), before)  # what is within reach stays
+
+
+def test_a_fit_may_begin_anew(ensemble_of: Ensembles) -> None:
+    """Then it is that of an ensemble that has seen nothing before."""
+    tasks = linear_task(60, rng()), linear_task(60, rng(1))
+    settings = FitSettings(max_epochs=6, refit_epochs=2, restart=True)
+    fitted = []
+    for seen in (tasks, tasks[1:]):
+        ensemble = ensemble_of()
+        for task in seen:
+            metrics = fit(ensemble, data_of(ensemble, task), settings, rng(5))
+        assert metrics["epochs"] > 2
+        fitted.append({n: p.clone() for n, p in ensemble.net.state_dict().items()})
+    assert all(torch.equal(fitted[0][name], fitted[1][name]) for name in fitted[0])

@@ -21,7 +21,7 @@ from prefrl.types import MachineError, PrefrlError, Segment
 Ensembles = Callable[..., RewardEnsemble]
 BOX = spaces.Box(-1, 1, (2,), np.float32)
 IMAGE = spaces.Box(0, 255, (2, 48, 44), np.uint8)
-OBS_SHAPES = {"mlp": (4,), "state-mlp": (4,), "conv": (2, 48, 44)}
+OBS_SHAPES = {"mlp": (4,), "state-mlp": (4,), "linear-mlp": (4,), "conv": (2, 48, 44)}
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -171,6 +171,11 @@ def test_predictions_by_hand(ensemble_of: Ensembles) -> None:
     first, second = (8 + 1) / (2 * 2**0.5) * 0.5, -4 / 2**0.5 * 0.5
     assert predicted.tolist() == pytest.approx([(first + second) / 2])
     assert predicted.dtype == np.float32
+    ensemble.disagreement_weight = -2.0
+    wary = ensemble.predict(np.array([[4.0]]), np.array([[1.0]]))
+    spread = abs(first - second) / 2
+    assert wary.tolist() == pytest.approx([(first + second) / 2 - 2 * spread])
+    assert wary.dtype == np.float32
 
 
 def test_member_returns_are_sums_over_the_temperature(

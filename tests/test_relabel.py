@@ -9,19 +9,22 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from numpy.random import default_rng
 from sb3_contrib import TRPO
 from stable_baselines3 import A2C, PPO, SAC
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
+from prefrl.critic import Critic
 from prefrl.recorder import Recorder
 from prefrl.relabel import (
     RelabelledReplayBuffer,
     RelabelledRolloutBuffer,
     ReturnScale,
     discounted_returns,
+    keep_in_step,
 )
 from prefrl.reward.ensemble import RewardEnsemble
-from prefrl.types import Array
+from prefrl.types import Array, PrefrlError
 
 
 class Clock(gym.Env[Array, Array]):
@@ -57,7 +60,7 @@ class Clock(gym.Env[Array, Array]):
 class Stub:
     """Stands for an ensemble: the reward is factor (10 obs[1] + action[0])."""
 
-    guessing = False
+    guessing, updates = False, 0
 
     def __init__(self, factor: float = 1.0) -> None:
         self.factor, self.calls = factor, 0
@@ -140,7 +143,7 @@ def test_advantages_on_literal_numbers() -> None:
     rewards = np.array([1.0, 2.0, 4.0], np.float32)
 
     class Literal:
-        guessing = False
+        guessing, updates = False, 0
 
         def predict(self, obs: Array, actions: Array) -> Array:
             return rewards[:, None]
@@ -331,3 +334,46 @@ def test_discrete_observations_can_be_replayed() -> None:
     by_state = dict(zip(states.tolist(), ensemble.predict(states, taken).tolist(), strict=True))
     expected = [by_state[int(s)] for s in sample.observations[:, 0]]
     np.testing.assert_allclose(sample.rewards[:, 0], expected, rtol=1e-5)
+
+
+def test_a_critic_is_taught_a_reward_that_has_changed_and_the_actor_is_not() -> None:
+    recorder, reward = clocks(length=1000), Stub()
+    agent = ppo(recorder, recorder, reward)  # a learning rate of 0: whatever moves is the critic
+    agent.learn(16 * 2)
+    before = {name: p.clone() for name, p in agent.policy.named_parameters()}
+    buffer = agent.rollout_buffer
+    assert isinstance(buffer, RelabelledRolloutBuffer)
+    keep_in_step(agent, 30, default_rng(0))
+    agent.policy.optimizer.param_groups[0]["lr"] = 0.01
+    buffer.critic = Critic(agent, 30, default_rng(0))
+    agent.policy.optimizer.param_groups[0]["lr"] = 0.0
+    reward.updates, reward.factor = 1, 5.0
+    agent.learn(16 * 2, reset_num_timesteps=False)
+    moved = {n for n, p in agent.policy.named_parameters() if not torch.equal(p, before[n])}
+    assert moved and all("value" in name for name in moved)
+    taught = {name: p.clone() for name, p in agent.policy.named_parameters()}
+    agent.learn(16 * 2, reset_num_timesteps=False)
+    assert all(torch.equal(p, taught[n]) for n, p in agent.policy.named_parameters()), "as it was"
+
+
+def test_advantages_after_a_refit_are_by_the_new_values() -> None:
+    recorder, reward = clocks(length=1000), Stub()
+    agent = ppo(recorder, recorder, reward)
+    agent.policy.optimizer.param_groups[0]["lr"] = 0.03
+    keep_in_step(agent, 200, default_rng(0))
+    agent.policy.optimizer.param_groups[0]["lr"] = 0.0
+    agent.learn(16 * 2)
+    buffer = agent.rollout_buffer
+    with torch.no_grad():
+        seen = torch.as_tensor(buffer.observations).reshape(-1, 3)
+        values = agent.policy.predict_values(seen).numpy().ravel()
+    np.testing.assert_allclose(buffer.values.ravel(), values, atol=1e-5)
+    np.testing.assert_allclose(buffer.advantages, buffer.returns - buffer.values, atol=1e-5)
+    assert np.corrcoef(buffer.values.ravel(), buffer.returns.ravel())[0, 1] > 0.5
+
+
+def test_an_agent_with_a_replay_buffer_needs_no_refit() -> None:
+    env = clocks()
+    agent = SAC("MlpPolicy", env, buffer_size=10)
+    with pytest.raises(PrefrlError, match=r"agent.critic_epochs = 3: SAC learns from a replay"):
+        keep_in_step(agent, 3, default_rng(0))

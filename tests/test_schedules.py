@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefrl.schedules import SCHEDULES, constant, hyperbolic
+from prefrl.schedules import SCHEDULES, constant, disagreement_weight, hyperbolic
 
 names = pytest.mark.parametrize("name", sorted(SCHEDULES))
 
@@ -74,3 +74,11 @@ def test_the_hyperbolic_rate_halves_where_it_is_told(half_rate_at: float) -> Non
 def test_early_labels_come_faster_than_constant() -> None:
     steps = np.linspace(1, 599_999, 50).astype(int)
     assert all(hyperbolic(s, 600_000, 700, 175) >= constant(s, 600_000, 700, 175) for s in steps)
+
+
+@pytest.mark.parametrize(
+    ("step", "weight"), [(0, 0.5), (250, 0.125), (500, -0.25), (1000, -1.0), (1100, -1.0)]
+)
+def test_disagreement_is_worth_a_bonus_first_and_costs_in_the_end(step: int, weight: float) -> None:
+    assert disagreement_weight(step, 1000, 0.5, 1.0) == pytest.approx(weight)
+    assert disagreement_weight(step, 1000, 0.0, 0.0) == 0

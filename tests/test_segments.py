@@ -33,3 +33,15 @@ def test_there_is_nothing_beyond_its_length(segment_of: Callable[..., Segment]) 
     pool.add([segment_of([[0]])])
     with pytest.raises(IndexError):
         pool[1]
+
+
+@given(st.integers(1, 8), st.lists(st.integers(0, 10), min_size=1, max_size=10))
+def test_the_newest_are_those_that_came_last_together(
+    segment_of: Callable[..., Segment], capacity: int, batches: list[int]
+) -> None:
+    pool, added = SegmentPool(capacity), 0
+    for size in batches:
+        pool.add([segment_of([[added + i]]) for i in range(size)])
+        added += size
+        newest = sorted(int(pool[i].obs[0, 0]) for i in pool.newest)
+        assert newest == list(range(added - min(size, capacity), added))

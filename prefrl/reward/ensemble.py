@@ -22,6 +22,7 @@ from prefrl.types import Array, MachineError, Segment
 
 _CHUNK, _CHUNK_VALUES = 2048, 2**22  # rows scored at once: larger batches fall out of the cache
 _FEATURE_STEPS = 8  # steps of a segment that stand for it where pairs are compared
+_FIRST_L2 = 1e-4
 _FEATURE_PIXELS = 6  # height and width of a picture that stands for a larger one
 
 
@@ -89,7 +90,12 @@ class RewardEnsemble(nn.Module):
         self.register_buffer("informed", torch.zeros((), dtype=torch.bool))
         # Whether so many held-out answers say so that it is not worth following.
         self.register_buffer("guessing", torch.zeros((), dtype=torch.bool))
-        self.register_buffer("l2", torch.full((n_members,), 1e-4))
+        self.register_buffer("l2", torch.full((n_members,), _FIRST_L2))
+        self._first_net = {name: value.clone() for name, value in self.net.state_dict().items()}
+        self.updates = 0
+        """Counts the fits, and what was loaded in their place."""
+        self.disagreement_weight = 0.0
+        """What the members' standard deviation counts in `predict`."""
         self.eval()
 
     @property
@@ -146,6 +152,12 @@ class RewardEnsemble(nn.Module):
         std = rows.std(0)
         self.input_std.copy_(torch.where(std > 1e-3, std, torch.ones_like(std)))
 
+    def begin_anew(self) -> None:
+        """Forget what was fitted, but not the scaling of the inputs."""
+        self.net.load_state_dict(self._first_net)
+        self.l2.fill_(_FIRST_L2)
+        self.fitted.fill_(False)
+
     @torch.no_grad()
     def set_scale(self, inputs: Tensor) -> None:
         """Give each member mean 0 and its standard deviation on a reference batch.
@@ -157,10 +169,13 @@ class RewardEnsemble(nn.Module):
         rewards = self._score(inputs.reshape(-1, inputs.shape[-1]))
         self.reward_mean.copy_(rewards.mean(1, keepdim=True))
         self.reward_std.copy_(rewards.std(1, keepdim=True).clamp_min(1e-8) / self.output_std)
+        self.updates += 1
 
     @torch.no_grad()
     def predict(self, obs: Array, actions: Array) -> Array:
         """The agent's reward: the mean of the members' normalised rewards; 0 while guessing.
+
+        To it comes their standard deviation, `disagreement_weight` times.
 
         Args:
           obs, actions: raw, (..., *shape).
@@ -172,8 +187,11 @@ class RewardEnsemble(nn.Module):
             return np.zeros(inputs.shape[:-1], dtype=np.float32)
         rewards = self._score(inputs.reshape(-1, inputs.shape[-1]))
         normalised = (rewards - self.reward_mean) / self.reward_std
-        mean: Array = normalised.mean(0).reshape(inputs.shape[:-1]).numpy(force=True)
-        return mean
+        mean = normalised.mean(0)
+        if self.disagreement_weight:
+            mean = mean + self.disagreement_weight * normalised.std(0, correction=0)
+        rewards_: Array = mean.reshape(inputs.shape[:-1]).numpy(force=True)
+        return rewards_
 
     @torch.no_grad()
     def member_returns(self, segments: Sequence[Segment]) -> Array:
@@ -227,5 +245,6 @@ class RewardEnsemble(nn.Module):
         """
         try:
             self.load_state_dict(load_file(path))
+            self.updates += 1
         except (SafetensorError, RuntimeError, OSError) as error:
             raise MachineError(f"{path} holds no reward ensemble of this shape: {error}") from None

@@ -10,10 +10,10 @@ from typing import NamedTuple, TypedDict
 
 import torch
 from numpy.random import Generator
-from scipy.optimize import minimize_scalar
-from scipy.stats import chi2
 from torch import Tensor
 
+from prefrl.reward.batches import in_part, indices, minibatches, rows
+from prefrl.reward.calibration import beats_chance, fit_temperature
 from prefrl.reward.dataset import ComparisonData
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.reward.losses import bradley_terry_loss
@@ -53,6 +53,8 @@ class FitSettings:
     refit_epochs: int = 4
     patience: int = 5
     sampled_steps: int = 0
+    crop: float = 1.0
+    restart: bool = False
 
 
 def fit(
@@ -66,13 +68,15 @@ def fit(
 
     Source: Christiano et al. 2017, section 2.2.3.
     """
+    if settings.restart:
+        ensemble.begin_anew()
     device = ensemble.device
     inputs, p_left = _near(data.inputs, device), data.p_left.to(device)
     if not ensemble.knows_inputs:
         ensemble.set_inputs(inputs)
     weights = torch.as_tensor(data.bootstrap_weights(ensemble.n_members)).T.to(p_left)
     heldout = weights == 0
-    task = _Task(inputs, p_left, weights, drawn=_indices(~heldout), kept=_indices(heldout))
+    task = _Task(inputs, p_left, weights, drawn=indices(~heldout), kept=indices(heldout))
     differences, epochs = _passes(ensemble, task, settings, rng)
     ensemble.set_scale(data.reference)
     accuracy, nll = _calibrate(
@@ -125,8 +129,8 @@ def _passes(
     for epochs in range(1, max_epochs + 1):  # noqa: B007 - returned below
         total = torch.zeros(len(weights), device=weights.device)
         with _training(ensemble.net, rng, weights.device):
-            for index in _minibatches(drawn, weights, settings.batch_size, rng):
-                batch = _sampled(inputs, index, settings.sampled_steps, rng)
+            for index in minibatches(drawn, weights, settings.batch_size, rng):
+                batch = in_part(inputs, index, settings.sampled_steps, settings.crop, rng)
                 target, weight = p_left[index], weights.gather(1, index)
                 total += _step(ensemble, optimizer, *batch, target, weight, settings.noise)
         train = total / weights.sum(1)
@@ -157,7 +161,7 @@ def _begin_within_reach(
     scale_rewards = getattr(ensemble.net, "scale_rewards", None)
     if scale_rewards is None:
         return
-    sample = _rows(inputs, drawn[:, :_BEGIN_SAMPLE])
+    sample = rows(inputs, drawn[:, :_BEGIN_SAMPLE])
     with torch.no_grad(), _training(ensemble.net, rng, drawn.device):
         returns = _returns(ensemble, sample)
     spread = (returns[..., 0] - returns[..., 1]).std(1)
@@ -172,29 +176,6 @@ def _near(inputs: Tensor, device: torch.device) -> Tensor:
     return inputs.to(device) if 2 * inputs.nbytes < free else inputs
 
 
-def _rows(inputs: Tensor, index: Tensor) -> Tensor:
-    return inputs[index.to(inputs.device)]
-
-
-def _sampled(inputs: Tensor, index: Tensor, steps: int, rng: Generator) -> tuple[Tensor, float]:
-    """Comparisons at some of their segments' steps, drawn anew for each of them.
-
-    Args:
-      inputs: of all comparisons, (N, 2, T, D).
-      index: of those that are wanted, (M, B).
-      steps: of each segment, K; 0 or at least T: all of them.
-    Returns:
-      (M, B, 2, K, D), and the steps that each of them stands for.
-    """
-    length = inputs.shape[2]
-    if not 0 < steps < length:
-        return _rows(inputs, index), 1.0
-    chosen = torch.as_tensor(rng.random((*index.shape, 2, length)).argsort(-1)[..., :steps])
-    index, chosen = index.to(inputs.device), chosen.to(inputs.device)
-    sides = torch.arange(2, device=inputs.device)[:, None]
-    return inputs[index[..., None, None], sides, chosen], length / steps
-
-
 @contextmanager
 def _training(net: torch.nn.Module, rng: Generator, device: torch.device) -> Iterator[None]:
     """Batch norm and dropout as in training; dropout takes torch's own numbers, drawn from rng."""
@@ -205,25 +186,6 @@ def _training(net: torch.nn.Module, rng: Generator, device: torch.device) -> Ite
             yield
         finally:
             net.eval()
-
-
-def _indices(mask: Tensor) -> Tensor:
-    """Where each row of a mask (M, N) is true, (M, K); shorter rows are filled up with others."""
-    most = int(mask.sum(1).max())
-    return mask.int().argsort(dim=1, descending=True, stable=True)[:, :most]
-
-
-def _minibatches(
-    drawn: Tensor, weights: Tensor, batch_size: int, rng: Generator
-) -> Iterator[Tensor]:
-    """One pass over every member's bootstrap, side by side: indices (M, B).
-
-    A comparison that a member drew several times comes once, with its weight: the same
-    gradient for two thirds of the work. `batch_size` counts draws.
-    """
-    order = torch.as_tensor(rng.permuted(drawn.numpy(force=True), axis=1)).to(drawn.device)
-    n_batches = max(1, round(float(weights.sum(1).max()) / batch_size))
-    yield from order.tensor_split(min(n_batches, order.shape[1]), dim=1)
 
 
 def _step(
@@ -252,7 +214,7 @@ def _step(
 def _differences(ensemble: RewardEnsemble, inputs: Tensor, index: Tensor) -> Tensor:
     """Left minus right returns that each member predicts for comparisons of its own, (M, K)."""
     pairs = max(1, _JUDGED_VALUES // (len(index) * inputs[0].numel()))
-    found = [_returns(ensemble, _rows(inputs, part)) for part in torch.split(index, pairs, dim=1)]
+    found = [_returns(ensemble, rows(inputs, part)) for part in torch.split(index, pairs, dim=1)]
     returns = torch.cat(found, dim=1)
     return returns[..., 0] - returns[..., 1]
 
@@ -284,45 +246,6 @@ def _adapt_l2(l2: Tensor, heldout: Tensor, train: Tensor) -> None:
     l2[ratio > OVERFIT_HIGH] *= _L2_STEP
     l2[ratio < OVERFIT_LOW] /= _L2_STEP
     l2.clamp_(_L2_LEAST, _L2_MOST)
-
-
-def fit_temperature(differences: Tensor, p_left: Tensor) -> float:
-    """The temperature under which predicted preferences are calibrated.
-
-    Args:
-      differences: left minus right predicted return of held-out comparisons, (K,).
-      p_left: their answers, (K,).
-    Returns:
-      tau > 0 that minimises the negative log-likelihood of sigmoid(differences / tau).
-    Source: Guo et al. 2017, arXiv 1706.04599, section 4.2.
-    """
-    if len(differences) < 2:
-        return 1.0
-
-    def nll(log_tau: float) -> float:
-        scaled = differences / math.exp(log_tau)
-        zero = torch.zeros_like(scaled)
-        return float(bradley_terry_loss(scaled, zero, p_left).mean())
-
-    found = minimize_scalar(nll, bounds=(-3.0, 6.0), method="bounded", options={"xatol": 1e-2})
-    return math.exp(float(found.x))
-
-
-def beats_chance(nll: float, n: int) -> bool:
-    """Whether so many held-out answers rule out guessing, at a level of 0.1 %.
-
-    A likelihood-ratio test of the calibrated preferences against P = 1/2; the temperature is
-    its one free parameter. An ensemble that is right more often than not but whose differences
-    mean nothing is calibrated to P = 1/2 all the same, and does not pass. The level is low
-    because the question comes anew at every fit, and a fit stops where its held-out loss is
-    least.
-
-    Args:
-      nll: mean negative log-likelihood, nats; NaN where n is 0.
-      n: held-out answers.
-    Source: Wilks 1938, "The large-sample distribution of the likelihood ratio".
-    """
-    return n > 0 and float(chi2.sf(2 * n * (math.log(2) - nll), df=1)) < 1e-3
 
 
 def _calibrate(
