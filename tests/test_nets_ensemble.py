@@ -21,7 +21,7 @@ from prefrl.types import MachineError, PrefrlError, Segment
 Ensembles = Callable[..., RewardEnsemble]
 BOX = spaces.Box(-1, 1, (2,), np.float32)
 IMAGE = spaces.Box(0, 255, (2, 48, 44), np.uint8)
-OBS_SHAPES = {"mlp": (4,), "state-mlp": (4,), "linear-mlp": (4,), "conv": (2, 48, 44)}
+OBS_SHAPES = {"mlp": (4,), "state-mlp": (4,), "conv": (2, 48, 44)}
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -99,32 +99,6 @@ class StateMLP(MemberMLP):
         return super().forward(obs, action[..., :0])
 
 
-class LinearMLP(MemberMLP):
-    """A linear reward, and what a network has to add to it.
-
-    A handful of answers says little more than which way each number should go; that much the
-    linear part learns at once, and its members disagree about the rest.
-    """
-
-    def __init__(
-        self,
-        obs_shape: tuple[int, ...],
-        action_size: int,
-        members: int,
-        hidden: Sequence[int],
-        generator: Generator,
-    ) -> None:
-        super().__init__(obs_shape, action_size, members, hidden, generator)
-        self.linear = MemberLinear(members, obs_shape[0] + action_size, 1, generator)
-
-    def forward(self, obs: Tensor, action: Tensor) -> Tensor:
-        x = torch.cat([obs, action], dim=-1)
-        if x.dim() == 2:
-            x = x.expand(self._members, *x.shape)
-        straight: Tensor = self.linear(x).squeeze(-1)
-        return straight + super().forward(obs, action)
-
-
 class MemberConv(nn.Module):
     """M convolutions with batch norm, leaky ReLU 0.01 and dropout 0.5 side by side.
 
@@ -235,7 +209,6 @@ RewardNet = Callable[[tuple[int, ...], int, int, Sequence[int], Generator], nn.M
 REWARD_NETS: dict[str, RewardNet] = {
     "mlp": MemberMLP,
     "state-mlp": StateMLP,
-    "linear-mlp": LinearMLP,
     "conv": MemberConvNet,
 }
 """Builders by name: (obs_shape, action_size, members, hidden, generator) -> module."""
