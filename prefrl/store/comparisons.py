@@ -77,12 +77,16 @@ class ComparisonStore(StoreReader):
         now = time.time() if now is None else now
         oldest = (
             QUERIES.where(OPEN, UNLEASED)
-            .order_by(queries.c.id.in_({int(i) for i in last}), queries.c.id)
+            .order_by(queries.c.id)
             .limit(1)
             .with_for_update(of=queries, skip_locked=True)  # PostgreSQL; SQLite has one writer
         )
+        put_off = {int(i) for i in last}
+        first = oldest.where(~queries.c.id.in_(put_off)) if put_off else oldest
         with self._database.writing(durable=False) as connection:
-            row = connection.execute(oldest, {"now": now}).first()
+            row = connection.execute(first, {"now": now}).first()
+            if row is None and put_off:
+                row = connection.execute(oldest, {"now": now}).first()
             if row is None:
                 return None
             connection.execute(
