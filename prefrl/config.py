@@ -106,6 +106,12 @@ class RewardConfig:
     crop: float = 1.0
     """Fit to stretches of each segment of at least this share of its steps, drawn anew in every
     minibatch (SURF, Park et al. 2022); 1: to the whole."""
+    pseudo_labels: float = 0.0
+    """Pairs that nobody was asked about, and of which a member is at least so sure, teach it as
+    answers do: 0.95, say (SURF, Park et al. 2022); 0: none do."""
+    dynamics: float = 0.0
+    """Weight of foretelling the next observation, which the nets' features learn besides (after
+    REED, Metcalf et al. 2024); 0: they do not."""
     restart: bool = False
     """Fit from new weights each time, not on from the last fit's."""
     bonus: float = 0.0
@@ -345,6 +351,8 @@ def validate(config: RunConfig) -> None:
         ("reward.members", reward.members, 1, math.inf),
         ("reward.sampled_steps", reward.sampled_steps, 0, math.inf),
         ("reward.crop", reward.crop, 1e-6, 1),
+        ("reward.pseudo_labels", reward.pseudo_labels, 0, 1),
+        ("reward.dynamics", reward.dynamics, 0, math.inf),
         ("reward.bonus", reward.bonus, 0, math.inf),
         ("reward.pessimism", reward.pessimism, 0, math.inf),
         ("reward.noise", reward.noise, 0, 0.99),

@@ -194,7 +194,9 @@ class PreferenceLoop:
         self._cut_at = self.recorder.steps_taken
         rows = min(max(new, length), self.recorder.recorded)
         n = max(2, rows * self.recorder.num_envs // length)
-        self._pool.add(self.recorder.sample_segments(n, length, self.rng, rows))
+        segments = self.recorder.sample_segments(n, length, self.rng, rows)
+        self._pool.add(segments)
+        self.fitter.see(segments)
 
     def _expire(self) -> None:
         """Take back what people have left unanswered for long: it is of another agent by now."""

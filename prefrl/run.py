@@ -184,6 +184,7 @@ def build_reward(
         hidden=reward.hidden,
         output_std=reward.output_std,
         generator=torch.Generator().manual_seed(config.seed),
+        foretells=reward.dynamics > 0,
     )
     return ensemble.to(_device(config, observation))
 
@@ -244,6 +245,8 @@ def build_fitter(
         r.patience,
         r.sampled_steps,
         r.crop,
+        r.pseudo_labels,
+        r.dynamics,
         r.restart,
     )
     latest = config.labels.max_comparisons

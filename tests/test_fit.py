@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy.special import expit
 
 from prefrl.queries import disagreement
-from prefrl.reward.batches import in_part, indices, minibatches
+from prefrl.reward.batches import in_part, indices, minibatches, returns_of
 from prefrl.reward.calibration import beats_chance, fit_temperature
 from prefrl.reward.dataset import ComparisonData
 from prefrl.reward.ensemble import RewardEnsemble
@@ -24,7 +24,6 @@ from prefrl.reward.fit import (
     FitSettings,
     _adapt_l2,
     _begin_within_reach,
-    _returns,
     _training,
     fit,
 )
@@ -513,7 +512,7 @@ def test_an_untrained_net_of_images_begins_within_reach_of_the_loss() -> None:
 
     def spread() -> torch.Tensor:
         with torch.no_grad(), _training(ensemble.net, rng(), drawn.device):
-            returns = _returns(ensemble, inputs[drawn])
+            returns = returns_of(ensemble, inputs[drawn])
         return (returns[..., 0] - returns[..., 1]).std(1)
 
     assert (spread() > 5).all()

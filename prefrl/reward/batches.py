@@ -9,10 +9,19 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
+from prefrl.reward.ensemble import RewardEnsemble
+
 
 def rows(inputs: Tensor, index: Tensor) -> Tensor:
     """Comparisons by their indices (M, B), wherever the inputs lie."""
     return inputs[index.to(inputs.device)]
+
+
+def returns_of(ensemble: RewardEnsemble, batch: Tensor) -> Tensor:
+    """Undiscounted predicted returns, (M, B, 2, T, D) -> (M, B, 2)."""
+    m, b, two, t, d = batch.shape
+    rewards: Tensor = ensemble(batch.reshape(m, b * two * t, d))
+    return rewards.reshape(m, b, two, t).sum(-1)
 
 
 def indices(mask: Tensor) -> Tensor:

@@ -16,9 +16,9 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
 from prefrl.precision import to_working_type
-from prefrl.reward.nets import REWARD_NETS
+from prefrl.reward.nets import REWARD_NETS, MemberLinear
 from prefrl.spaces import flat, net_shape, to_vectors, vector_size
-from prefrl.types import Array, MachineError, Segment
+from prefrl.types import Array, MachineError, PrefrlError, Segment
 
 _CHUNK, _CHUNK_VALUES = 2048, 2**22  # rows scored at once: larger batches fall out of the cache
 _FEATURE_STEPS = 8  # steps of a segment that stand for it where pairs are compared
@@ -43,6 +43,7 @@ class RewardEnsemble(nn.Module):
       hidden: sizes of the hidden layers.
       output_std: standard deviation of each member's reward on the reference batch.
       generator: draws the initial weights.
+      foretells: its features are to foretell the next observation too, see `foretold_error`.
     """
 
     input_mean: Tensor
@@ -54,6 +55,7 @@ class RewardEnsemble(nn.Module):
     informed: Tensor
     guessing: Tensor
     l2: Tensor
+    ahead: nn.Module
 
     def __init__(
         self,
@@ -64,6 +66,7 @@ class RewardEnsemble(nn.Module):
         hidden: Sequence[int] = (64, 64),
         output_std: float = 1.0,
         generator: Generator | None = None,
+        foretells: bool = False,
     ) -> None:
         super().__init__()
         self.observation_space = observation_space
@@ -77,6 +80,14 @@ class RewardEnsemble(nn.Module):
         build = REWARD_NETS[("conv" if self._images else "mlp") if net == "auto" else net]
         generator = generator or Generator().manual_seed(0)
         self.net = build(self._obs_shape, action_size, n_members, hidden, generator)
+        if foretells:
+            if not hasattr(self.net, "features"):
+                raise PrefrlError(
+                    "reward.dynamics needs a reward net with features of vectors, mlp or "
+                    "state-mlp: leave it at 0"
+                )
+            known = hidden[-1] + action_size
+            self.ahead = MemberLinear(n_members, known, self._obs_size, generator)
         scales = 1 if self._images else self._obs_size + action_size
         self.register_buffer("input_mean", torch.zeros(scales))
         self.register_buffer("input_std", torch.zeros(scales))
@@ -91,7 +102,11 @@ class RewardEnsemble(nn.Module):
         # Whether so many held-out answers say so that it is not worth following.
         self.register_buffer("guessing", torch.zeros((), dtype=torch.bool))
         self.register_buffer("l2", torch.full((n_members,), _FIRST_L2))
-        self._first_net = {name: value.clone() for name, value in self.net.state_dict().items()}
+        self._first = {
+            name: value.clone()
+            for name, value in self.state_dict().items()
+            if name.startswith(("net.", "ahead."))
+        }
         self.updates = 0
         """Counts the fits, and what was loaded in their place."""
         self.disagreement_weight = 0.0
@@ -134,6 +149,22 @@ class RewardEnsemble(nn.Module):
         rewards: Tensor = self.net(obs.reshape(*obs.shape[:-1], *self._obs_shape), action)
         return rewards
 
+    def foretold_error(self, now: Tensor, after: Tensor) -> Tensor:
+        """Squared error of the change of the observation that each member foretells.
+
+        Args:
+          now, after: encoded, consecutive steps, (M, B, D).
+        Returns:
+          (M, B, O), in units of each number's spread.
+        """
+        x, y = ((step.to(self.device) - self.input_mean) / self.input_std for step in (now, after))
+        obs, action = x[..., : self._obs_size], x[..., self._obs_size :]
+        net: Any = self.net
+        features = net.features(obs, action)
+        foretold = self.ahead(torch.cat([features, action], dim=-1))
+        errors: Tensor = (foretold - (y[..., : self._obs_size] - obs)).square()
+        return errors
+
     @property
     def knows_inputs(self) -> bool:
         return bool((self.input_std > 0).all())
@@ -154,7 +185,7 @@ class RewardEnsemble(nn.Module):
 
     def begin_anew(self) -> None:
         """Forget what was fitted, but not the scaling of the inputs."""
-        self.net.load_state_dict(self._first_net)
+        self.load_state_dict(self._first, strict=False)
         self.l2.fill_(_FIRST_L2)
         self.fitted.fill_(False)
 

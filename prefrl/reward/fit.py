@@ -12,11 +12,12 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
-from prefrl.reward.batches import in_part, indices, minibatches, rows
+from prefrl.reward.batches import in_part, indices, minibatches, returns_of, rows
 from prefrl.reward.calibration import beats_chance, fit_temperature
 from prefrl.reward.dataset import ComparisonData
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.reward.losses import bradley_terry_loss
+from prefrl.reward.unlabelled import dynamics_loss, pseudo_label_loss
 
 OVERFIT_HIGH, OVERFIT_LOW = 1.5, 1.1
 """Held-out over training loss is kept between these (Christiano et al. 2017, section 2.2.3)."""
@@ -54,11 +55,22 @@ class FitSettings:
     patience: int = 5
     sampled_steps: int = 0
     crop: float = 1.0
+    pseudo_labels: float = 0.0
+    dynamics: float = 0.0
     restart: bool = False
+
+    @property
+    def learns_unlabelled(self) -> bool:
+        """Whether segments that nobody was asked about teach anything."""
+        return self.pseudo_labels > 0 or self.dynamics > 0
 
 
 def fit(
-    ensemble: RewardEnsemble, data: ComparisonData, settings: FitSettings, rng: Generator
+    ensemble: RewardEnsemble,
+    data: ComparisonData,
+    settings: FitSettings,
+    rng: Generator,
+    unlabelled: Tensor | None = None,
 ) -> FitMetrics:
     """Fit every member to its own bootstrap of the comparisons, from where it stands.
 
@@ -66,6 +78,8 @@ def fit(
     stops the fit; the best pass is kept. Afterwards the temperature is calibrated and the
     members are normalised, both on what the comparisons hold.
 
+    Args:
+      unlabelled: encoded segments for the settings that learn from such, (K, T, D).
     Source: Christiano et al. 2017, section 2.2.3.
     """
     if settings.restart:
@@ -77,7 +91,7 @@ def fit(
     weights = torch.as_tensor(data.bootstrap_weights(ensemble.n_members)).T.to(p_left)
     heldout = weights == 0
     task = _Task(inputs, p_left, weights, drawn=indices(~heldout), kept=indices(heldout))
-    differences, epochs = _passes(ensemble, task, settings, rng)
+    differences, epochs = _passes(ensemble, task, settings, rng, unlabelled)
     ensemble.set_scale(data.reference)
     accuracy, nll = _calibrate(
         ensemble, differences.cpu(), p_left.cpu(), heldout.cpu(), task.kept.cpu()
@@ -112,7 +126,11 @@ class _Task(NamedTuple):
 
 
 def _passes(
-    ensemble: RewardEnsemble, task: _Task, settings: FitSettings, rng: Generator
+    ensemble: RewardEnsemble,
+    task: _Task,
+    settings: FitSettings,
+    rng: Generator,
+    unlabelled: Tensor | None,
 ) -> tuple[Tensor, int]:
     """Pass after pass until the held-out loss falls no more; the best one's weights are kept.
 
@@ -123,7 +141,7 @@ def _passes(
     if not ensemble.fitted:
         _begin_within_reach(ensemble, inputs, drawn, rng)
     max_epochs = settings.refit_epochs if ensemble.fitted else settings.max_epochs
-    optimizer = torch.optim.Adam(ensemble.net.parameters(), settings.learning_rate, fused=True)
+    optimizer = torch.optim.Adam(ensemble.parameters(), settings.learning_rate, fused=True)
     best_loss, best_net, stale, epochs = math.inf, _copy(ensemble.net), 0, 0
     best_differences = torch.zeros(kept.shape, device=weights.device)  # it knows nothing yet
     for epochs in range(1, max_epochs + 1):  # noqa: B007 - returned below
@@ -132,7 +150,8 @@ def _passes(
             for index in minibatches(drawn, weights, settings.batch_size, rng):
                 batch = in_part(inputs, index, settings.sampled_steps, settings.crop, rng)
                 target, weight = p_left[index], weights.gather(1, index)
-                total += _step(ensemble, optimizer, *batch, target, weight, settings.noise)
+                beside = _beside(ensemble, unlabelled, index.shape[1], settings, rng)
+                total += _step(ensemble, optimizer, *batch, target, weight, settings.noise, beside)
         train = total / weights.sum(1)
         differences = _differences(ensemble, inputs, kept)
         held = _masked_loss(differences, p_left, weights == 0, kept, settings.noise)
@@ -150,6 +169,26 @@ def _passes(
     return best_differences, epochs
 
 
+def _beside(
+    ensemble: RewardEnsemble,
+    unlabelled: Tensor | None,
+    n: int,
+    settings: FitSettings,
+    rng: Generator,
+) -> Tensor | float:
+    """The losses of what nobody was asked about, summed over members."""
+    if unlabelled is None:
+        return 0.0
+    loss: Tensor | float = 0.0
+    if settings.pseudo_labels and ensemble.fitted:
+        loss = pseudo_label_loss(
+            ensemble, unlabelled, n, settings.pseudo_labels, settings.crop, settings.noise, rng
+        )
+    if settings.dynamics:
+        loss = loss + settings.dynamics * dynamics_loss(ensemble, unlabelled, n, rng)
+    return loss
+
+
 def _begin_within_reach(
     ensemble: RewardEnsemble, inputs: Tensor, drawn: Tensor, rng: Generator
 ) -> None:
@@ -163,7 +202,7 @@ def _begin_within_reach(
         return
     sample = rows(inputs, drawn[:, :_BEGIN_SAMPLE])
     with torch.no_grad(), _training(ensemble.net, rng, drawn.device):
-        returns = _returns(ensemble, sample)
+        returns = returns_of(ensemble, sample)
     spread = (returns[..., 0] - returns[..., 1]).std(1)
     scale_rewards(1 / spread.nan_to_num(1.0).clamp_min(1.0))
 
@@ -196,13 +235,15 @@ def _step(
     p_left: Tensor,
     weight: Tensor,
     noise: float,
+    beside: Tensor | float = 0.0,
 ) -> Tensor:
     """One step of gradient descent; the members' summed losses before it, (M,)."""
-    returns = steps_each * _returns(ensemble, inputs)
+    returns = steps_each * returns_of(ensemble, inputs)
     losses = bradley_terry_loss(returns[..., 0], returns[..., 1], p_left, noise) * weight
     optimizer.zero_grad()
-    (losses.sum(1) / weight.sum(1).clamp_min(1)).sum().backward()  # type: ignore[no-untyped-call]
-    for parameter in ensemble.net.parameters():
+    loss = (losses.sum(1) / weight.sum(1).clamp_min(1)).sum() + beside
+    loss.backward()  # type: ignore[no-untyped-call]
+    for parameter in ensemble.parameters():
         if parameter.grad is not None and parameter.dim() >= 3:  # not those of batch norm
             l2 = ensemble.l2.view(-1, *[1] * (parameter.dim() - 1))
             parameter.grad.addcmul_(l2, parameter.detach())
@@ -214,7 +255,7 @@ def _step(
 def _differences(ensemble: RewardEnsemble, inputs: Tensor, index: Tensor) -> Tensor:
     """Left minus right returns that each member predicts for comparisons of its own, (M, K)."""
     pairs = max(1, _JUDGED_VALUES // (len(index) * inputs[0].numel()))
-    found = [_returns(ensemble, rows(inputs, part)) for part in torch.split(index, pairs, dim=1)]
+    found = [returns_of(ensemble, rows(inputs, part)) for part in torch.split(index, pairs, dim=1)]
     returns = torch.cat(found, dim=1)
     return returns[..., 0] - returns[..., 1]
 
@@ -232,13 +273,6 @@ def _masked_loss(
     losses = bradley_terry_loss(differences, zero, p_left[index], noise)
     counts = mask.gather(1, index)
     return (losses * counts).sum(1) / counts.sum(1)
-
-
-def _returns(ensemble: RewardEnsemble, batch: Tensor) -> Tensor:
-    """Undiscounted predicted returns, (M, B, 2, T, D) -> (M, B, 2)."""
-    m, b, two, t, d = batch.shape
-    rewards: Tensor = ensemble(batch.reshape(m, b * two * t, d))
-    return rewards.reshape(m, b, two, t).sum(-1)
 
 
 def _adapt_l2(l2: Tensor, heldout: Tensor, train: Tensor) -> None:

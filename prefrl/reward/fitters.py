@@ -10,19 +10,22 @@ import json
 import multiprocessing
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from numpy.random import default_rng
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from prefrl.process import deaf_to_ctrl_c, end_with_parent, set_up_process
 from prefrl.reward.dataset import ComparisonData
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.reward.fit import FitMetrics, FitSettings, fit
+from prefrl.reward.unlabelled import Unlabelled, load_unlabelled
 from prefrl.store import ComparisonStore
-from prefrl.types import MachineError, PrefrlError
+from prefrl.types import MachineError, PrefrlError, Segment
 
 MIN_COMPARISONS = 2
 _POLL_SECONDS = 0.1
@@ -49,6 +52,9 @@ class Fitter(Protocol):
           The metrics of the latest fit; None where there was no new one.
         """
 
+    def see(self, segments: Sequence[Segment]) -> None:
+        """Segments that may teach something though nobody is asked about them."""
+
     def close(self) -> None:
         """Stop what runs in the background."""
 
@@ -62,6 +68,7 @@ class InlineFitter:
       seed: of bootstrap and minibatches.
       latest: fit the newest so many comparisons; 0 means all.
       fitted_to: id of the last comparison that the ensemble has been fitted to.
+      seen: where encoded segments come from that nobody is asked about, in the place of `see`.
     """
 
     def __init__(
@@ -72,10 +79,13 @@ class InlineFitter:
         seed: int,
         latest: int = 0,
         fitted_to: int = 0,
+        seen: Callable[[], Tensor | None] | None = None,
     ) -> None:
         self._ensemble, self._store, self._settings = ensemble, store, settings
         self._data = ComparisonData(ensemble, seed, latest)
         self._rng = default_rng([seed, 1])
+        self.unlabelled = Unlabelled(ensemble.encode)
+        self._seen = seen or (lambda: self.unlabelled.inputs)
         if fitted_to:
             self._data.add(c for c in store.each_comparison() if c.id <= fitted_to)
 
@@ -91,7 +101,12 @@ class InlineFitter:
         self._data.add(self._store.each_comparison(after=before))
         if self._data.last_id == before or len(self._data) < MIN_COMPARISONS:
             return None
-        return fit(self._ensemble, self._data, self._settings, self._rng)
+        seen = self._seen() if self._settings.learns_unlabelled else None
+        return fit(self._ensemble, self._data, self._settings, self._rng, seen)
+
+    def see(self, segments: Sequence[Segment]) -> None:
+        if self._settings.learns_unlabelled:
+            self.unlabelled.add(segments)
 
     def close(self) -> None:
         pass
@@ -169,6 +184,10 @@ class BackgroundFitter:
         metrics: FitMetrics | None = json.loads(notes["metrics"])
         return metrics
 
+    def see(self, segments: Sequence[Segment]) -> None:
+        self._inline.see(segments)
+        self._inline.unlabelled.save(_unlabelled(self._weights))
+
     def close(self) -> None:
         if self._process is not None:
             self._process.terminate()
@@ -181,6 +200,11 @@ class BackgroundFitter:
                 "message above; `--resume` goes on from the last checkpoint, "
                 "`--set reward.fit=sync` fits without a second process"
             )
+
+
+def _unlabelled(weights: Path) -> Path:
+    """Beside the weights, what goes the other way."""
+    return weights.with_name("unlabelled.safetensors")
 
 
 def _notes(metrics: FitMetrics | None, fitted_to: int) -> dict[str, str]:
@@ -205,7 +229,8 @@ def _run_fits(
         ensemble = build()
         ensemble.load(weights)
         with ComparisonStore(store_where) as store:
-            fitter = InlineFitter(ensemble, store, settings, seed, latest, fitted_to)
+            seen = partial(load_unlabelled, _unlabelled(weights))
+            fitter = InlineFitter(ensemble, store, settings, seed, latest, fitted_to, seen)
             while True:
                 metrics = fitter.update()
                 if metrics is None:

@@ -66,13 +66,17 @@ class MemberMLP(nn.Module):
         Returns:
           (M, B).
         """
+        rewards: Tensor = self.layers[-1](self.features(obs, action)).squeeze(-1)
+        return rewards
+
+    def features(self, obs: Tensor, action: Tensor) -> Tensor:
+        """What the last layer sees, (M, B, H)."""
         x = torch.cat([obs, action], dim=-1)
         if x.dim() == 2:
             x = x.expand(self._members, *x.shape)
         for layer in self.layers[:-1]:
             x = leaky_relu(layer(x), 0.01, inplace=True)
-        rewards: Tensor = self.layers[-1](x).squeeze(-1)
-        return rewards
+        return x
 
 
 class StateMLP(MemberMLP):
@@ -95,8 +99,8 @@ class StateMLP(MemberMLP):
     ) -> None:
         super().__init__(obs_shape, 0, members, hidden, generator)
 
-    def forward(self, obs: Tensor, action: Tensor) -> Tensor:
-        return super().forward(obs, action[..., :0])
+    def features(self, obs: Tensor, action: Tensor) -> Tensor:
+        return super().features(obs, action[..., :0])
 
 
 class MemberConv(nn.Module):
