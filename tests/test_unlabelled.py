@@ -90,7 +90,7 @@ def test_features_learn_to_foretell_the_next_observation(ensemble_of: Ensembles)
                    for seed in (0, 1))  # fmt: skip
     ensemble.set_inputs(seen)
     optimizer = torch.optim.Adam(ensemble.parameters(), 3e-3)
-    before = float(dynamics_loss(ensemble, later, 500, default_rng(2)))
+    before = dynamics_loss(ensemble, later, 500, default_rng(2)).item()
     standing_still = float(
         ((later[:, 1:] - later[:, :-1]) / ensemble.input_std)[..., :3].square().mean()
     )
@@ -100,7 +100,7 @@ def test_features_learn_to_foretell_the_next_observation(ensemble_of: Ensembles)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    after = float(dynamics_loss(ensemble, later, 500, default_rng(2)))
+    after = dynamics_loss(ensemble, later, 500, default_rng(2)).item()
     assert after < 0.2 * before and after < 0.1 * 3 * standing_still, "three members"
     trunk = ensemble.net.layers[0].weight.grad
     assert trunk is not None and trunk.any(), "it is the reward's own features that learn"
