@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from prefrl import rundir
-from prefrl.bench import behaviours, environments, loop, references
+from prefrl.bench import behaviours, environments, labels, loop, references
 from prefrl.bench import study as studies
 from prefrl.bench.study import Row, Study
 from prefrl.config import PRESETS
@@ -22,6 +22,7 @@ from prefrl.types import PrefrlError
 MEASURED = {
     "references": references.specs,
     "loop": loop.specs,
+    "labels": labels.specs,
     "environments": environments.specs,
     "backflip": behaviours.backflip_specs,
     "one-leg": behaviours.one_leg_specs,

@@ -2,6 +2,7 @@
 
 from prefrl.bench.behaviours import ATARI, BACKFLIP, GRASP, ONE_LEG
 from prefrl.bench.environments import ENVIRONMENTS
+from prefrl.bench.labels import LABELS
 from prefrl.bench.loop import LOOP
 from prefrl.bench.overhead import OVERHEAD
 from prefrl.bench.references import REFERENCES_STUDY
@@ -11,7 +12,7 @@ from prefrl.bench.viewer import VIEWER
 STUDIES = {
     study.name: study
     for study in (
-        *(REFERENCES_STUDY, LOOP, ENVIRONMENTS, BACKFLIP, ONE_LEG, GRASP, ATARI),
+        *(REFERENCES_STUDY, LOOP, LABELS, ENVIRONMENTS, BACKFLIP, ONE_LEG, GRASP, ATARI),
         *(OVERHEAD, RENDERING, VIEWER),
     )
 }

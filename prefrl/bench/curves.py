@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 
@@ -45,4 +45,44 @@ def draw_curves(rows: Sequence[Row], path: Path) -> None:
             axis.set_major_formatter(FuncFormatter(lambda x, _: short(x)))
         ax.tick_params(labelsize=8)
     figure.axes[0].set_ylabel("true return of an episode", fontsize=9)
+    figure.savefig(path, dpi=DPI, metadata={"Software": None})
+
+
+def draw_scores(
+    means: Mapping[str, Mapping[int, float]],
+    middle: Mapping[int, tuple[float, float, float]],
+    path: Path,
+) -> None:
+    """Scores over labels: a thin line for each task's mean, the IQM over them with its interval.
+
+    Args:
+      means: by task, then labels.
+      middle: by labels: IQM, and the lower and upper end of its interval.
+      path: of a PNG. Nothing is drawn where there is no score.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import ScalarFormatter
+
+    if not any(means.values()):
+        return
+    figure = Figure(figsize=(2 * SIDE, 1.2 * SIDE), layout="constrained")
+    ax = figure.subplots()
+    for (task, line), style in zip(means.items(), cycle(("-", "--", ":", "-."))):
+        ax.plot(*zip(*line.items(), strict=True), style, color=MUTED, linewidth=1.2, label=task)
+    if middle:
+        labels = list(middle)
+        iqm, low, high = zip(*middle.values(), strict=True)
+        ax.fill_between(labels, low, high, color=BLUE, alpha=0.2, linewidth=0)
+        ax.plot(labels, iqm, "o-", color=BLUE, linewidth=2, label="interquartile mean, 95 %")
+    ax.axhline(1, color=INK, linewidth=0.8)
+    ax.set_xscale("log")
+    labels = sorted({label for line in means.values() for label in line})
+    ax.set_xticks(labels)
+    ax.xaxis.set_major_formatter(ScalarFormatter())
+    ax.minorticks_off()
+    ax.set_xlabel("labels", fontsize=9)
+    ax.set_ylabel("score: 1 is PPO on the true reward", fontsize=9)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False, fontsize=8)
+    ax.tick_params(labelsize=8)
     figure.savefig(path, dpi=DPI, metadata={"Software": None})

@@ -55,8 +55,9 @@ def measure(spec: Row, work: Path) -> Row:
     config = row_config(spec)
     reference = reference_of(spec)
     started = time.monotonic()
-    if spec["arm"] in LEAKS:
-        returns = true_returns(train_on_leak(config, spec["arm"]), config, config.eval_episodes)
+    leak = spec["arm"].partition(",")[0]
+    if leak in LEAKS:
+        returns = true_returns(train_on_leak(config, leak), config, config.eval_episodes)
         learned: Row = {}
     else:
         returns, learned = _learn(config, work / f"{spec['task']}-{spec['arm']}-{spec['seed']}")

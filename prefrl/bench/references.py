@@ -9,7 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from prefrl.bench.study import BENCHMARKS, Row, Study
-from prefrl.bench.tasks import ENVIRONMENT_TASKS, LOOP_TASKS, row_config, seeds, task_config
+from prefrl.bench.tasks import (
+    ENVIRONMENT_TASKS,
+    LONG_TASKS,
+    LOOP_TASKS,
+    row_config,
+    seeds,
+    task_config,
+)
 from prefrl.evaluate import (
     Reference,
     committed_reference,
@@ -23,7 +30,7 @@ from prefrl.types import PrefrlError
 
 def measure(spec: Row, work: Path) -> Row:
     """One seed of RL on the true reward, and of the random policy."""
-    config = task_config(spec["task"], "default", spec["seed"], spec["quick"])
+    config = row_config({"arm": "default"} | spec)
     started = time.monotonic()
     rl = true_returns(train_rl(config), config, config.eval_episodes)
     seconds = time.monotonic() - started
@@ -37,12 +44,13 @@ def measure(spec: Row, work: Path) -> Row:
 
 
 def headline(rows: Sequence[Row]) -> Mapping[str, float]:
-    """Mean returns of RL and random by task."""
+    """Mean returns of RL and random by task, and by its steps where they are not the preset's."""
     found: dict[str, float] = {}
-    for task in dict.fromkeys(r["task"] for r in rows):
-        mine = [r for r in rows if r["task"] == task]
+    for task, arm in dict.fromkeys((r["task"], r.get("arm")) for r in rows):
+        mine = [r for r in rows if (r["task"], r.get("arm")) == (task, arm)]
+        name = task if arm is None else f"{task}_{arm.partition(' ')[0]}"
         for kind in ("rl", "random"):
-            found[f"{task}_{kind}"] = float(np.mean([r[f"{kind}_return"] for r in mine]))
+            found[f"{name}_{kind}"] = float(np.mean([r[f"{kind}_return"] for r in mine]))
     return found
 
 
@@ -71,16 +79,22 @@ def require_references(missing: Sequence[Row]) -> None:
 
 
 def specs(quick: bool) -> Sequence[Row]:
-    return [
-        {
-            "task": task,
-            "seed": seed,
-            "quick": quick,
-            "key": reference_key(task_config(task, "default", seed, quick)),
-        }
+    usual = [
+        _spec(task, "default", seed, quick)
         for task in dict.fromkeys((*LOOP_TASKS, *ENVIRONMENT_TASKS))
         for seed in seeds(task, "reference", quick)
     ]
+    long = [
+        _spec(task, "1M steps", seed, quick) | {"arm": "1M steps"}
+        for seed in seeds("half_cheetah", "reference", quick)
+        for task in LONG_TASKS
+    ]
+    return usual + long
+
+
+def _spec(task: str, arm: str, seed: int, quick: bool) -> Row:
+    key = reference_key(task_config(task, arm, seed, quick))
+    return {"task": task, "seed": seed, "quick": quick, "key": key}
 
 
 REFERENCES_STUDY = Study(

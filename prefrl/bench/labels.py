@@ -1,0 +1,85 @@
+"""Score against labels: how few answers the loop needs, on four MuJoCo tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from prefrl.bench.curves import draw_scores
+from prefrl.bench.loop import COLUMNS, measure, scores_of
+from prefrl.bench.references import require_references
+from prefrl.bench.study import Row, Study
+from prefrl.bench.tasks import BUDGETS, LONG_TASKS, budget_arm, iqm_interval, row_spec, rows_of
+from prefrl.evaluate import LEAKS
+from prefrl.types import Array
+
+HEADLINE_BUDGETS = (25, 50, 100, 350, 700)
+SEEDS = {budget: range(5 if budget in HEADLINE_BUDGETS else 3) for budget in BUDGETS}
+FEWEST_SEEDS = 3
+"""Of each task, before a budget has a number."""
+
+
+def score_matrix(rows: Sequence[Row], budget: int) -> Array:
+    """Scores at a budget, (seeds, tasks); as many seeds as every task has."""
+    arm = budget_arm(budget)
+    scores = [scores_of(rows_of(rows, task, arm)) for task in LONG_TASKS]
+    seeds = min(map(len, scores))
+    return np.array([mine[:seeds] for mine in scores]).T
+
+
+def headline(rows: Sequence[Row]) -> Mapping[str, float]:
+    """IQM over tasks and seeds at each budget, with 95 % of a stratified bootstrap."""
+    found: dict[str, float] = {}
+    for budget in BUDGETS:
+        scores = score_matrix(rows, budget)
+        if len(scores) >= FEWEST_SEEDS:
+            middle, low, high = iqm_interval(scores)
+            found |= {f"iqm_{budget}": middle}
+            found |= {f"iqm_{budget}_low": low, f"iqm_{budget}_high": high}
+    return found
+
+
+def specs(quick: bool) -> Sequence[Row]:
+    """Seed by seed, so that what there is of the study is of all tasks alike."""
+    if quick:
+        return [row_spec(task, budget_arm(25), 0, quick) for task in LONG_TASKS]
+    learned = [
+        row_spec(task, budget_arm(budget), seed, quick)
+        for seed in range(max(map(len, SEEDS.values())))
+        for budget in sorted(BUDGETS, key=lambda budget: budget not in HEADLINE_BUDGETS)
+        for task in LONG_TASKS
+        if seed in SEEDS[budget]
+    ]
+    leaks = [row_spec(task, f"{leak}, 1M steps", 0, quick) for leak in LEAKS for task in LONG_TASKS]
+    return learned + leaks
+
+
+def picture(rows: Sequence[Row], path: Path) -> None:
+    """Scores over labels."""
+    means = {
+        task: {
+            budget: float(np.mean(scores))
+            for budget in BUDGETS
+            if (scores := scores_of(rows_of(rows, task, budget_arm(budget))))
+        }
+        for task in LONG_TASKS
+    }
+    middle = {
+        budget: iqm_interval(matrix)
+        for budget in BUDGETS
+        if len(matrix := score_matrix(rows, budget)) >= FEWEST_SEEDS
+    }
+    draw_scores(means, middle, path)
+
+
+LABELS = Study(
+    name="labels",
+    specs=specs,
+    measure=measure,
+    headline=headline,
+    columns=COLUMNS,
+    require=require_references,
+    picture=picture,
+)

@@ -1,0 +1,70 @@
+"""The study of score against labels: its rows, its numbers, its picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from prefrl.bench import labels, references
+from prefrl.bench.tasks import BUDGETS, LONG_TASKS, budget_arm, iqm, iqm_interval, row_config
+from prefrl.config import first_batch
+from prefrl.evaluate import reference_key
+
+
+def row(task: str, budget: int, seed: int, score: float) -> dict[str, Any]:
+    return {"task": task, "arm": budget_arm(budget), "seed": seed, "score": score}
+
+
+def test_every_row_trains_a_million_steps_on_no_more_labels_than_it_says() -> None:
+    rows = [r for r in labels.specs(quick=False) if r["arm"].endswith(" labels, 1M steps")]
+    budgets = {int(r["arm"].split()[0]) for r in rows}
+    assert budgets == set(BUDGETS) and {r["task"] for r in rows} == set(LONG_TASKS)
+    for spec in rows:
+        config, budget = row_config(spec), int(spec["arm"].split()[0])
+        assert (config.steps, config.labels.budget) == (1_000_000, budget)
+        assert min(25, budget) <= first_batch(config.labels) <= max(25, budget / 4 + 1)
+    for budget in labels.HEADLINE_BUDGETS:
+        seeds = [r["seed"] for r in rows if r["arm"] == budget_arm(budget)]
+        assert sorted(seeds) == sorted([0, 1, 2, 3, 4] * len(LONG_TASKS))
+
+
+def test_each_row_has_a_reference_of_as_many_steps_and_an_audit() -> None:
+    known = {spec["key"] for spec in references.specs(quick=False)}
+    rows = labels.specs(quick=False)
+    assert {reference_key(row_config(spec)) for spec in rows} <= known
+    audits = {(r["task"], r["arm"]) for r in rows if "labels" not in r["arm"]}
+    assert len(audits) == 3 * len(LONG_TASKS)
+
+
+def test_a_budget_has_a_number_once_every_task_has_enough_seeds() -> None:
+    rows = [row(task, 25, seed, 1.0) for task in LONG_TASKS for seed in range(3)]
+    found = labels.headline(rows)
+    assert found == {"iqm_25": 1.0, "iqm_25_low": 1.0, "iqm_25_high": 1.0}
+    assert labels.headline(rows[:-1]) == {}
+
+
+def test_the_interval_is_around_the_interquartile_mean_and_repeats() -> None:
+    scores = np.random.default_rng(0).normal(size=(5, 4))
+    middle, low, high = iqm_interval(scores)
+    assert middle == pytest.approx(iqm(scores.ravel()))
+    assert low < middle < high and iqm_interval(scores) == (middle, low, high)
+    _, lower, higher = iqm_interval(np.tile(scores, (20, 1)))
+    assert higher - lower < high - low, "more seeds, less doubt"
+
+
+def test_the_picture_is_drawn_of_what_there_is(tmp_path: Path) -> None:
+    path = tmp_path / "curves.png"
+    labels.picture([], path)
+    assert not path.exists()
+    rows = [
+        row(task, budget, seed, budget / 100)
+        for task in LONG_TASKS
+        for budget in (25, 100)
+        for seed in range(3)
+    ]
+    labels.picture(rows, path)
+    assert np.asarray(Image.open(path)).std() > 10
