@@ -12,7 +12,7 @@ from typing import Any
 
 from prefrl.bench import loop
 from prefrl.bench.study import BENCHMARKS, Row
-from prefrl.bench.tasks import ENVIRONMENT_TASKS, iqm
+from prefrl.bench.tasks import BUDGETS, ENVIRONMENT_TASKS, iqm
 from prefrl.evaluate import LEAKS
 from prefrl.rundir import read_json
 
@@ -30,6 +30,10 @@ LINES: dict[str, dict[str, tuple[str, str]]] = {
         "shuffled_iqm": ("HalfCheetah, 700 shuffled labels (should fail)", ".2f"),
         "gate_labels_share": ("HalfCheetah, share of the offered labels that the gate asks", ".0%"),
         "gate_score_loss": ("HalfCheetah, score that the gate costs", ".2f"),
+    },
+    "labels": {
+        f"iqm_{budget}": (f"Four MuJoCo tasks, 1M steps, {budget} labels", ".2f")
+        for budget in BUDGETS
     },
     "environments": {
         "mujoco_iqm": ("The eight MuJoCo tasks below, mean scores: interquartile mean", ".2f"),
