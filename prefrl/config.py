@@ -112,6 +112,9 @@ class RewardConfig:
     dynamics: float = 0.0
     """Weight of foretelling the next observation, which the nets' features learn besides (after
     REED, Metcalf et al. 2024); 0: they do not."""
+    doubt: bool = False
+    """Answers that members find very unlikely which have not learned from them are left out of a
+    fit, or turned round: people press the wrong key (after RIME, Cheng et al. 2024)."""
     restart: bool = False
     """Fit from new weights each time, not on from the last fit's."""
     bonus: float = 0.0

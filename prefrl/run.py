@@ -247,6 +247,7 @@ def build_fitter(
         r.crop,
         r.pseudo_labels,
         r.dynamics,
+        r.doubt,
         r.restart,
     )
     latest = config.labels.max_comparisons

@@ -15,6 +15,7 @@ from torch import Tensor
 from prefrl.reward.batches import in_part, indices, minibatches, returns_of, rows
 from prefrl.reward.calibration import beats_chance, fit_temperature
 from prefrl.reward.dataset import ComparisonData
+from prefrl.reward.doubts import believed
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.reward.losses import bradley_terry_loss
 from prefrl.reward.unlabelled import dynamics_loss, pseudo_label_loss
@@ -57,6 +58,7 @@ class FitSettings:
     crop: float = 1.0
     pseudo_labels: float = 0.0
     dynamics: float = 0.0
+    doubt: bool = False
     restart: bool = False
 
     @property
@@ -89,6 +91,11 @@ def fit(
     if not ensemble.knows_inputs:
         ensemble.set_inputs(inputs)
     weights = torch.as_tensor(data.bootstrap_weights(ensemble.n_members)).T.to(p_left)
+    if settings.doubt and ensemble.informed:
+        every = torch.arange(len(p_left), device=device).expand_as(weights)
+        calibrated = _differences(ensemble, inputs, every) / ensemble.temperature
+        p_left, kept = believed(calibrated, weights == 0, p_left)
+        inputs, p_left, weights = rows(inputs, kept), p_left[kept], weights[:, kept]
     heldout = weights == 0
     task = _Task(inputs, p_left, weights, drawn=indices(~heldout), kept=indices(heldout))
     differences, epochs = _passes(ensemble, task, settings, rng, unlabelled)
