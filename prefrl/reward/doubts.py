@@ -39,8 +39,8 @@ def believed(differences: Tensor, heldout: Tensor, p_left: Tensor) -> Believed:
       heldout: whether a member did not learn from a comparison, (M, N).
       p_left: the answers, (N,).
     Source: after Cheng et al. 2024 (RIME), arXiv 2402.17257, section 4.1: its lower bound
-    -ln(rho) + alpha rho plus a term in the losses' spread, whose weight is 1 from the start here and
-    not only in the end, with the mean loss for rho; its upper bound as it is.
+    -ln(rho) + alpha rho plus a term in the losses' spread, whose weight is 1 here from
+    the start and not only in the end, with the mean loss for rho; its upper bound as it is.
     """
     judges = torch.where(heldout.any(0), heldout, torch.ones_like(heldout)).to(differences)
     difference = (differences * judges).sum(0) / judges.sum(0)
