@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -13,8 +14,9 @@ from numpy.random import Generator
 from prefrl.queries import Candidates, Strategy, disagreement, draw_pairs, select
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.segments import SegmentPool
-from prefrl.types import Array, Query
+from prefrl.types import Array, Query, Segment
 
+_KNOWN = 1000  # segments that were asked about, the latest ones
 _AT_ONCE = 64
 """Queries whose features are computed together."""
 
@@ -29,6 +31,7 @@ class Asker:
       strategy: ranks them.
       oversample: candidates drawn for every query wanted.
       on_policy_share: share of them of which both segments are of the newest batch.
+      reuse: share of the others of which the left one was asked about before.
       rng: draws them.
     """
 
@@ -38,7 +41,9 @@ class Asker:
     oversample: int
     rng: Generator
     on_policy_share: float = 0.0
+    reuse: float = 0.0
     _asked: list[Array] = field(default_factory=list)  # what describes each pair
+    _known: deque[Segment] = field(default_factory=lambda: deque(maxlen=_KNOWN))
 
     def uniformly(self, n: int, step: int) -> list[Query]:
         """Any n pairs; nothing is predicted about them.
@@ -62,7 +67,9 @@ class Asker:
         chosen = select(candidates, self.strategy, n, ask_above, self.rng)
         self._asked.extend(candidates.features[chosen])
         low, median, high = np.quantile(spread, [0.1, 0.5, 0.9])
-        return self._queries(pairs[chosen], spread[chosen], step), {
+        queries = self._queries(pairs[chosen], spread[chosen], step)
+        self._know(queries)
+        return queries, {
             "candidates": len(pairs),
             "ask_above": ask_above,
             "gate_share": float((spread >= ask_above).mean()),
@@ -80,6 +87,11 @@ class Asker:
                 self.reward.features([getattr(q, side) for q in some]) for side in ("left", "right")
             ]
             self._asked.extend(np.concatenate(sides, axis=1))
+            self._know(some)
+
+    def _know(self, queries: Sequence[Query]) -> None:
+        if self.reuse:
+            self._known.extend(side for query in queries for side in (query.left, query.right))
 
     def _candidates(self, n: int) -> tuple[Candidates, Array]:
         pairs = draw_pairs(len(self.pool), n, self.rng)
@@ -87,15 +99,21 @@ class Asker:
         recent = round(self.on_policy_share * n) if len(newest) > 1 else 0
         if recent:
             pairs[:recent] = newest[draw_pairs(len(newest), recent, self.rng)]
+        again = round(self.reuse * (n - recent)) if self._known else 0
+        if again:  # numbered after the pool's
+            pairs[n - again :, 0] = len(self.pool) + self.rng.integers(len(self._known), size=again)
         used, where = np.unique(pairs, return_inverse=True)
-        segments = [self.pool[int(i)] for i in used]
+        segments = [self._segment(int(i)) for i in used]
         returns = self.reward.member_returns(segments)[:, where.reshape(pairs.shape)]
         features = self.reward.features(segments)[where.reshape(pairs.shape)]
         asked = np.array(self._asked).reshape(-1, features[0].size)
         return Candidates(returns, features.reshape(len(pairs), -1), asked), pairs
 
+    def _segment(self, i: int) -> Segment:
+        return self.pool[i] if i < len(self.pool) else self._known[i - len(self.pool)]
+
     def _queries(self, pairs: Array, spread: Array, step: int) -> list[Query]:
         return [
-            Query(self.pool[int(left)], self.pool[int(right)], float(value), step)
+            Query(self._segment(int(left)), self._segment(int(right)), float(value), step)
             for (left, right), value in zip(pairs, spread, strict=True)
         ]

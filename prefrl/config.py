@@ -78,6 +78,8 @@ class LabelConfig:
     agent of the day is asked about instead; 0: never."""
     open_at_once: int = 100
     """Most queries that wait for people, the first batch apart."""
+    reuse: float = 0.0
+    """Share of the candidates of which the left segment was asked about before, with another."""
     max_comparisons: int = 0
     """Train the reward on the latest so many comparisons; 0 means all."""
 
@@ -112,6 +114,9 @@ class RewardConfig:
     dynamics: float = 0.0
     """Weight of foretelling the next observation, which the nets' features learn besides (after
     REED, Metcalf et al. 2024); 0: they do not."""
+    transitive: bool = False
+    """Learn, too, what answers imply about pairs that nobody was asked about; see labels.reuse
+    (after LiRE, Choi et al. 2024)."""
     doubt: bool = False
     """Answers that members find very unlikely which have not learned from them are left out of a
     fit, or turned round: people press the wrong key (after RIME, Cheng et al. 2024)."""
@@ -344,6 +349,7 @@ def validate(config: RunConfig) -> None:
         ("labels.segment_length", labels.segment_length, 1, math.inf),
         ("labels.pool_size", labels.pool_size, 2, math.inf),
         ("labels.on_policy_share", labels.on_policy_share, 0, 1),
+        ("labels.reuse", labels.reuse, 0, 1),
         ("labels.ask_every", labels.ask_every, 1, math.inf),
         ("labels.warmup_steps", labels.warmup_steps, 1, math.inf),
         ("viewer.size", config.viewer.size, 64, 2160),

@@ -42,6 +42,7 @@ class LoopSettings:
     segment_length: int = 25
     pool_size: int = 1000
     on_policy_share: float = 0.0
+    reuse: float = 0.0
     explore_steps: int = 0
     bonus: float = 0.0
     pessimism: float = 0.0
@@ -108,7 +109,7 @@ class PreferenceLoop:
         s = self.settings
         self._pool = SegmentPool(s.pool_size)
         self._asker = Asker(
-            self._pool, self.reward, s.strategy, s.oversample, self.rng, s.on_policy_share
+            self._pool, self.reward, s.strategy, s.oversample, self.rng, s.on_policy_share, s.reuse
         )
         self._last_fit: FitMetrics | None = None
         self._clock = (time.monotonic(), self.recorder.steps_taken)

@@ -247,6 +247,7 @@ def build_fitter(
         r.crop,
         r.pseudo_labels,
         r.dynamics,
+        r.transitive,
         r.doubt,
         r.restart,
     )
@@ -288,6 +289,7 @@ def loop_settings(config: RunConfig) -> LoopSettings:
         segment_length=labels.segment_length,
         pool_size=labels.pool_size,
         on_policy_share=labels.on_policy_share,
+        reuse=labels.reuse,
         explore_steps=agent.explore_steps,
         bonus=reward.bonus,
         pessimism=reward.pessimism,

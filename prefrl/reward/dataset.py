@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from hashlib import blake2b
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from prefrl.reward.ensemble import RewardEnsemble
-from prefrl.types import Array, Comparison, PrefrlError
+from prefrl.types import Array, Comparison, PrefrlError, Segment
 
 REFERENCE_PAIRS = 50
 
@@ -31,6 +32,7 @@ class ComparisonData:
         self._rows: dict[int, tuple[int, float]] = {}  # by query, oldest answer first
         self._bank = _Bank(5 * latest // 4)
         self._first_batch: dict[int, Tensor] = {}
+        self._sides: dict[int, tuple[int, int]] = {}
         self.last_id = 0
         """Number of the last comparison read; the next read starts after it."""
 
@@ -55,6 +57,7 @@ class ComparisonData:
             self._check_length(len(query.left), len(query.right))
             sides = [self._encode(s.obs, s.actions) for s in (query.left, query.right)]
             self._append(query.id, torch.stack(sides), p_left)
+            self._sides[query.id] = _name(query.left), _name(query.right)
             if math.isnan(query.disagreement):
                 self._add_to_first_batch(query.id)
 
@@ -62,6 +65,11 @@ class ComparisonData:
     def inputs(self) -> Tensor:
         """Encoded segments, (N, 2, T, D)."""
         return self._bank.take(self._places())
+
+    @property
+    def sides(self) -> Array:
+        """Names of the left and right segments of each comparison, (N, 2); equal where they are."""
+        return np.array([self._sides[query] for query in self._kept()]).reshape(-1, 2)
 
     @property
     def reference(self) -> Tensor:
@@ -126,6 +134,13 @@ class ComparisonData:
                 f"segments of {sorted(known | set(lengths))} steps cannot be fitted together: "
                 "use one labels.segment_length in a run"
             )
+
+
+def _name(segment: Segment) -> int:
+    """Of what is in it: the store gives a segment that is asked about again a number of its own."""
+    content = blake2b(segment.obs.tobytes(), digest_size=8)  # hash() differs between processes
+    content.update(segment.actions.tobytes())
+    return int.from_bytes(content.digest(), signed=True)
 
 
 class _Bank:

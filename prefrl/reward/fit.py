@@ -18,7 +18,9 @@ from prefrl.reward.dataset import ComparisonData
 from prefrl.reward.doubts import believed
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.reward.losses import bradley_terry_loss
+from prefrl.reward.transitive import implied_by_drawn, transitive_loss
 from prefrl.reward.unlabelled import dynamics_loss, pseudo_label_loss
+from prefrl.types import Array
 
 OVERFIT_HIGH, OVERFIT_LOW = 1.5, 1.1
 """Held-out over training loss is kept between these (Christiano et al. 2017, section 2.2.3)."""
@@ -58,6 +60,7 @@ class FitSettings:
     crop: float = 1.0
     pseudo_labels: float = 0.0
     dynamics: float = 0.0
+    transitive: bool = False
     doubt: bool = False
     restart: bool = False
 
@@ -91,14 +94,18 @@ def fit(
     if not ensemble.knows_inputs:
         ensemble.set_inputs(inputs)
     weights = torch.as_tensor(data.bootstrap_weights(ensemble.n_members)).T.to(p_left)
+    sides = data.sides if settings.transitive else None
     if settings.doubt and ensemble.informed:
         every = torch.arange(len(p_left), device=device).expand_as(weights)
         calibrated = _differences(ensemble, inputs, every) / ensemble.temperature
         p_left, kept = believed(calibrated, weights == 0, p_left)
         inputs, p_left, weights = rows(inputs, kept), p_left[kept], weights[:, kept]
+        sides = None if sides is None else sides[kept.numpy(force=True)]
     heldout = weights == 0
     task = _Task(inputs, p_left, weights, drawn=indices(~heldout), kept=indices(heldout))
-    differences, epochs = _passes(ensemble, task, settings, rng, unlabelled)
+    follows = [] if sides is None else implied_by_drawn(sides, _numpy(p_left), _numpy(weights))
+    beside = _Beside(unlabelled, follows)
+    differences, epochs = _passes(ensemble, task, settings, rng, beside)
     ensemble.set_scale(data.reference)
     accuracy, nll = _calibrate(
         ensemble, differences.cpu(), p_left.cpu(), heldout.cpu(), task.kept.cpu()
@@ -114,6 +121,37 @@ def fit(
         epochs=epochs,
         guessing=bool(ensemble.guessing),
     )
+
+
+class _Beside(NamedTuple):
+    """What teaches besides the answers.
+
+    Attributes:
+      unlabelled: encoded segments, (K, T, D).
+      implied: of each member, pairs that follow from its answers.
+    """
+
+    unlabelled: Tensor | None
+    implied: list[Array]
+
+    def loss(
+        self,
+        ensemble: RewardEnsemble,
+        inputs: Tensor,
+        n: int,
+        settings: FitSettings,
+        rng: Generator,
+    ) -> Tensor | float:
+        """Summed over members, of n pairs or segments of each kind for each of them."""
+        s, unlabelled = settings, self.unlabelled
+        loss = transitive_loss(ensemble, inputs, self.implied, n, s.noise, rng)
+        if unlabelled is not None and s.pseudo_labels and ensemble.fitted:
+            loss = loss + pseudo_label_loss(
+                ensemble, unlabelled, n, s.pseudo_labels, s.crop, s.noise, rng
+            )
+        if unlabelled is not None and s.dynamics:
+            loss = loss + s.dynamics * dynamics_loss(ensemble, unlabelled, n, rng)
+        return loss
 
 
 class _Task(NamedTuple):
@@ -137,7 +175,7 @@ def _passes(
     task: _Task,
     settings: FitSettings,
     rng: Generator,
-    unlabelled: Tensor | None,
+    beside: _Beside,
 ) -> tuple[Tensor, int]:
     """Pass after pass until the held-out loss falls no more; the best one's weights are kept.
 
@@ -157,8 +195,8 @@ def _passes(
             for index in minibatches(drawn, weights, settings.batch_size, rng):
                 batch = in_part(inputs, index, settings.sampled_steps, settings.crop, rng)
                 target, weight = p_left[index], weights.gather(1, index)
-                beside = _beside(ensemble, unlabelled, index.shape[1], settings, rng)
-                total += _step(ensemble, optimizer, *batch, target, weight, settings.noise, beside)
+                more = beside.loss(ensemble, inputs, index.shape[1], settings, rng)
+                total += _step(ensemble, optimizer, *batch, target, weight, settings.noise, more)
         train = total / weights.sum(1)
         differences = _differences(ensemble, inputs, kept)
         held = _masked_loss(differences, p_left, weights == 0, kept, settings.noise)
@@ -174,26 +212,6 @@ def _passes(
                 break
     ensemble.net.load_state_dict(best_net)
     return best_differences, epochs
-
-
-def _beside(
-    ensemble: RewardEnsemble,
-    unlabelled: Tensor | None,
-    n: int,
-    settings: FitSettings,
-    rng: Generator,
-) -> Tensor | float:
-    """The losses of what nobody was asked about, summed over members."""
-    if unlabelled is None:
-        return 0.0
-    loss: Tensor | float = 0.0
-    if settings.pseudo_labels and ensemble.fitted:
-        loss = pseudo_label_loss(
-            ensemble, unlabelled, n, settings.pseudo_labels, settings.crop, settings.noise, rng
-        )
-    if settings.dynamics:
-        loss = loss + settings.dynamics * dynamics_loss(ensemble, unlabelled, n, rng)
-    return loss
 
 
 def _begin_within_reach(
@@ -314,6 +332,11 @@ def _calibrate(
     ensemble.informed.fill_(above_chance and accuracy >= INFORMED_ACCURACY)
     ensemble.guessing.fill_(n_decided >= ENOUGH_TO_JUDGE and not above_chance)
     return accuracy, float(_masked_loss(differences / tau, p_left, heldout, kept).nanmean())
+
+
+def _numpy(values: Tensor) -> Array:
+    array: Array = values.numpy(force=True)
+    return array
 
 
 def _copy(net: torch.nn.Module) -> dict[str, Tensor]:
