@@ -20,11 +20,18 @@ from stable_baselines3.common.vec_env import VecEnv
 from prefrl.config import choose
 from prefrl.precision import Bfloat16CNN
 from prefrl.recorder import Recorder
+from prefrl.reinforce import REINFORCE
 from prefrl.relabel import RelabelledReplayBuffer, RelabelledRolloutBuffer
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.types import PrefrlError
 
-AGENTS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "a2c": A2C, "trpo": TRPO, "sac": SAC}
+AGENTS: dict[str, type[BaseAlgorithm]] = {
+    "ppo": PPO,
+    "a2c": A2C,
+    "trpo": TRPO,
+    "sac": SAC,
+    "reinforce": REINFORCE,
+}
 
 _POLICY_CLASSES: Mapping[str, Mapping[str, type]] = {
     "activation_fn": {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh, "elu": torch.nn.ELU},

@@ -71,7 +71,7 @@ def explore(agent: BaseAlgorithm, steps: int, rng: Generator) -> None:
     if not isinstance(buffer, RelabelledRolloutBuffer):
         raise PrefrlError(
             f"agent.explore_steps = {steps}: {type(agent).__name__} keeps no rollouts; leave it "
-            "at 0, or train ppo, a2c or trpo"
+            "at 0, or train ppo, a2c, trpo or reinforce"
         )
     reward = buffer.reward
     buffer.reward = StateEntropy(buffer.recorder.observation_space, rng)

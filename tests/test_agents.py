@@ -26,6 +26,7 @@ FIXTURES = Path(__file__).parent / "fixtures"
 SMALL: dict[str, dict[str, Any]] = {
     "ppo": {"n_steps": 64, "batch_size": 64, "n_epochs": 2},
     "a2c": {"n_steps": 8},
+    "reinforce": {"n_steps": 64},
     "trpo": {"n_steps": 64, "batch_size": 64, "n_critic_updates": 2, "cg_max_steps": 3},
     "sac": {"learning_starts": 64, "batch_size": 16, "train_freq": 16, "gradient_steps": 4},
 }
@@ -201,3 +202,14 @@ def test_gamma_is_the_agents_own() -> None:
         agent, _, _ = on_preferences(name, "Pendulum-v1")
         assert agent_spec(name, {}).gamma == agent.gamma  # type: ignore[attr-defined]
     assert agent_spec("ppo", {"gamma": 0.9}).gamma == 0.9
+
+
+def test_plain_policy_gradient_learns_to_balance_a_pole() -> None:
+    """CartPole on its own reward: 20 steps at random, several times as many after 100 rollouts."""
+    venv = VecMonitor(make_vec_env("CartPole-v1", 8, seed=0))
+    agent = agent_spec("reinforce", {"n_steps": 64, "gamma": 0.98})
+    trained = agent.on_true_reward(venv, seed=0)
+    trained.learn(64 * 8 * 100)
+    assert trained.ep_info_buffer
+    lengths = [episode["l"] for episode in trained.ep_info_buffer]
+    assert np.mean(lengths) > 150
