@@ -150,7 +150,7 @@ def train_rl(config: RunConfig, callback: BaseCallback | None = None) -> BaseAlg
 class ConstantReward:
     """A reward that knows nothing: the same everywhere."""
 
-    guessing = False  # it is followed all the same: that is the audit
+    guessing, updates = False, 0  # it is followed all the same: that is the audit
 
     def __init__(self, value: float, action_space: gym.Space[Any]) -> None:
         self._value, self._action_dims = value, len(action_space.shape or ())

@@ -86,6 +86,9 @@ class Fitter:
     def update(self) -> None:
         """Nothing is learned."""
 
+    def see(self, segments: Any) -> None:
+        """Nor from these."""
+
 
 class Killed(Exception):  # noqa: N818 - what happens
     """kill -9, between two rollouts."""
