@@ -52,7 +52,7 @@ def specs(quick: bool) -> Sequence[Row]:
         for task in LONG_TASKS
         if seed in SEEDS[budget]
     ]
-    leaks = [row_spec(task, f"{leak}, 1M steps", 0, quick) for leak in LEAKS for task in LONG_TASKS]
+    leaks = [row_spec(task, f"{leak}, long", 0, quick) for leak in LEAKS for task in LONG_TASKS]
     return learned + leaks
 
 

@@ -13,6 +13,7 @@ from prefrl.bench.tasks import (
     ENVIRONMENT_TASKS,
     LONG_TASKS,
     LOOP_TASKS,
+    MOST_STEPS,
     row_config,
     seeds,
     task_config,
@@ -88,6 +89,7 @@ def specs(quick: bool) -> Sequence[Row]:
         _spec(task, "1M steps", seed, quick) | {"arm": "1M steps"}
         for seed in seeds("half_cheetah", "reference", quick)
         for task in LONG_TASKS
+        if task not in MOST_STEPS
     ]
     return usual + long
 

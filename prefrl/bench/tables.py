@@ -32,7 +32,7 @@ LINES: dict[str, dict[str, tuple[str, str]]] = {
         "gate_score_loss": ("HalfCheetah, score that the gate costs", ".2f"),
     },
     "labels": {
-        f"iqm_{budget}": (f"Four MuJoCo tasks, 1M steps, {budget} labels", ".2f")
+        f"iqm_{budget}": (f"Four MuJoCo tasks, 1M steps (Pendulum 100,000), {budget} labels", ".2f")
         for budget in BUDGETS
     },
     "environments": {
