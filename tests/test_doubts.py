@@ -93,3 +93,16 @@ def test_a_fit_of_answers_with_mistakes_is_better_for_doubting(
         right[doubt] = np.mean(chosen == [c.preference is Preference.LEFT for c in unseen])
         assert counts[0] == 400 and (300 <= counts[-1] < 380 if doubt else counts[-1] == 400)
     assert right[True] >= right[False] and right[True] > 0.9
+
+
+def test_a_fit_that_begins_anew_doubts_by_what_the_last_one_knew(
+    ensemble_of: Callable[..., RewardEnsemble],
+) -> None:
+    counts = []
+    for restart in (False, True):
+        ensemble = ensemble_of(hidden=(32,), scaled=False)
+        data = ComparisonData(ensemble, seed=0)
+        data.add(given(400, wrong=0.2)[0])
+        options, rng = FitSettings(noise=0.0, doubt=True, restart=restart), default_rng(0)
+        counts.append([fit(ensemble, data, options, rng)["comparisons"] for _ in range(2)])
+    assert counts[0] == counts[1] and counts[0][1] < 380 < counts[0][0]

@@ -87,23 +87,10 @@ def fit(
       unlabelled: encoded segments for the settings that learn from such, (K, T, D).
     Source: Christiano et al. 2017, section 2.2.3.
     """
-    if settings.restart:
+    task, follows = _task_of(ensemble, data, settings)
+    inputs, p_left, heldout = task.inputs, task.p_left, task.weights == 0
+    if settings.restart:  # not before its last fit has judged the answers
         ensemble.begin_anew()
-    device = ensemble.device
-    inputs, p_left = _near(data.inputs, device), data.p_left.to(device)
-    if not ensemble.knows_inputs:
-        ensemble.set_inputs(inputs)
-    weights = torch.as_tensor(data.bootstrap_weights(ensemble.n_members)).T.to(p_left)
-    sides = data.sides if settings.transitive else None
-    if settings.doubt and ensemble.informed:
-        every = torch.arange(len(p_left), device=device).expand_as(weights)
-        calibrated = _differences(ensemble, inputs, every) / ensemble.temperature
-        p_left, kept = believed(calibrated, weights == 0, p_left)
-        inputs, p_left, weights = rows(inputs, kept), p_left[kept], weights[:, kept]
-        sides = None if sides is None else sides[kept.numpy(force=True)]
-    heldout = weights == 0
-    task = _Task(inputs, p_left, weights, drawn=indices(~heldout), kept=indices(heldout))
-    follows = [] if sides is None else implied_by_drawn(sides, _numpy(p_left), _numpy(weights))
     beside = _Beside(unlabelled, follows)
     differences, epochs = _passes(ensemble, task, settings, rng, beside)
     ensemble.set_scale(data.reference)
@@ -168,6 +155,27 @@ class _Task(NamedTuple):
     weights: Tensor
     drawn: Tensor
     kept: Tensor
+
+
+def _task_of(
+    ensemble: RewardEnsemble, data: ComparisonData, settings: FitSettings
+) -> tuple[_Task, list[Array]]:
+    """What the members are to learn, and what follows from it for each of them."""
+    inputs, p_left = _near(data.inputs, ensemble.device), data.p_left.to(ensemble.device)
+    if not ensemble.knows_inputs:
+        ensemble.set_inputs(inputs)
+    weights = torch.as_tensor(data.bootstrap_weights(ensemble.n_members)).T.to(p_left)
+    kept = torch.ones_like(p_left, dtype=torch.bool)
+    if settings.doubt and ensemble.informed:
+        every = torch.arange(len(p_left), device=p_left.device).expand_as(weights)
+        calibrated = _differences(ensemble, inputs, every) / ensemble.temperature
+        p_left, kept = believed(calibrated, weights == 0, p_left)
+        inputs, p_left, weights = rows(inputs, kept), p_left[kept], weights[:, kept]
+    follows: list[Array] = []
+    if settings.transitive:
+        follows = implied_by_drawn(data.sides[_numpy(kept)], _numpy(p_left), _numpy(weights))
+    drawn, heldout = indices(weights > 0), indices(weights == 0)
+    return _Task(inputs, p_left, weights, drawn, heldout), follows
 
 
 def _passes(
