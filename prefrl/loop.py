@@ -182,7 +182,7 @@ class PreferenceLoop:
             row |= self._ask()
         self._last_fit = self.fitter.update() or self._last_fit
         self.reward.disagreement_weight = disagreement_weight(
-            self.recorder.steps_taken, self.settings.total_steps, s.bonus, s.pessimism
+            self.recorder.steps_taken, s.total_steps, s.bonus, s.pessimism
         )
         self.progress.fitted_to = self.fitter.fitted_to
         self._count()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
@@ -236,21 +236,7 @@ def build_fitter(
     config: RunConfig, run: RunDir, reward: RewardEnsemble, store: ComparisonStore, env: Recorder
 ) -> Fitter:
     r = config.reward
-    settings = FitSettings(
-        r.noise,
-        r.learning_rate,
-        r.batch_size,
-        r.max_epochs,
-        r.refit_epochs,
-        r.patience,
-        r.sampled_steps,
-        r.crop,
-        r.pseudo_labels,
-        r.dynamics,
-        r.transitive,
-        r.doubt,
-        r.restart,
-    )
+    settings = FitSettings(**{field.name: getattr(r, field.name) for field in fields(FitSettings)})
     latest = config.labels.max_comparisons
     if r.fit == "sync":
         return InlineFitter(reward, store, settings, config.seed, latest)

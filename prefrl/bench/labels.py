@@ -32,13 +32,19 @@ def score_matrix(rows: Sequence[Row], budget: int) -> Array:
 def headline(rows: Sequence[Row]) -> Mapping[str, float]:
     """IQM over tasks and seeds at each budget, with 95 % of a stratified bootstrap."""
     found: dict[str, float] = {}
-    for budget in BUDGETS:
-        scores = score_matrix(rows, budget)
-        if len(scores) >= FEWEST_SEEDS:
-            middle, low, high = iqm_interval(scores)
-            found |= {f"iqm_{budget}": middle}
-            found |= {f"iqm_{budget}_low": low, f"iqm_{budget}_high": high}
+    for budget, (middle, low, high) in _intervals(rows).items():
+        found |= {f"iqm_{budget}": middle}
+        found |= {f"iqm_{budget}_low": low, f"iqm_{budget}_high": high}
     return found
+
+
+def _intervals(rows: Sequence[Row]) -> dict[int, tuple[float, float, float]]:
+    """By budgets that have enough seeds: IQM, and the lower and upper end of its interval."""
+    return {
+        budget: iqm_interval(scores)
+        for budget in BUDGETS
+        if len(scores := score_matrix(rows, budget)) >= FEWEST_SEEDS
+    }
 
 
 def specs(quick: bool) -> Sequence[Row]:
@@ -66,12 +72,7 @@ def picture(rows: Sequence[Row], path: Path) -> None:
         }
         for task in LONG_TASKS
     }
-    middle = {
-        budget: iqm_interval(matrix)
-        for budget in BUDGETS
-        if len(matrix := score_matrix(rows, budget)) >= FEWEST_SEEDS
-    }
-    draw_scores(means, middle, path)
+    draw_scores(means, _intervals(rows), path)
 
 
 LABELS = Study(

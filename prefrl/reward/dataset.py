@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from prefrl.reward.ensemble import RewardEnsemble
-from prefrl.types import Array, Comparison, PrefrlError, Segment
+from prefrl.types import Array, Comparison, PrefrlError
 
 REFERENCE_PAIRS = 50
 
@@ -32,7 +32,6 @@ class ComparisonData:
         self._rows: dict[int, tuple[int, float]] = {}  # by query, oldest answer first
         self._bank = _Bank(5 * latest // 4)
         self._first_batch: dict[int, Tensor] = {}
-        self._sides: dict[int, tuple[int, int]] = {}
         self.last_id = 0
         """Number of the last comparison read; the next read starts after it."""
 
@@ -57,7 +56,6 @@ class ComparisonData:
             self._check_length(len(query.left), len(query.right))
             sides = [self._encode(s.obs, s.actions) for s in (query.left, query.right)]
             self._append(query.id, torch.stack(sides), p_left)
-            self._sides[query.id] = _name(query.left), _name(query.right)
             if math.isnan(query.disagreement):
                 self._add_to_first_batch(query.id)
 
@@ -69,7 +67,8 @@ class ComparisonData:
     @property
     def sides(self) -> Array:
         """Names of the left and right segments of each comparison, (N, 2); equal where they are."""
-        return np.array([self._sides[query] for query in self._kept()]).reshape(-1, 2)
+        named = [[_name(side) for side in self._bank[place]] for place in self._places()]
+        return np.array(named).reshape(-1, 2)
 
     @property
     def reference(self) -> Tensor:
@@ -136,11 +135,11 @@ class ComparisonData:
             )
 
 
-def _name(segment: Segment) -> int:
+def _name(segment: Tensor) -> int:
     """Of what is in it: the store gives a segment that is asked about again a number of its own."""
-    content = blake2b(segment.obs.tobytes(), digest_size=8)  # hash() differs between processes
-    content.update(segment.actions.tobytes())
-    return int.from_bytes(content.digest(), signed=True)
+    content = segment.numpy(force=True).tobytes()
+    digest = blake2b(content, digest_size=8).digest()  # hash() differs between processes
+    return int.from_bytes(digest, signed=True)
 
 
 class _Bank:
