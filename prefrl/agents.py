@@ -38,6 +38,8 @@ _POLICY_CLASSES: Mapping[str, Mapping[str, type]] = {
     "features_extractor_class": {"nature-cnn": NatureCNN, "bfloat16-cnn": Bfloat16CNN},
 }
 """What names in `policy_kwargs` stand for."""
+_ADAM: Mapping[str, Any] = {"eps": 1e-5, "fused": True}
+"""SB3's own epsilon, and all of a step in one call: PPO of small MLPs is a tenth faster."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,8 @@ class AgentSpec:
         policy = "CnnPolicy" if is_image_space(venv.observation_space) else "MlpPolicy"
         try:
             kwargs = {"device": "cpu"} | _resolved(self.kwargs) | dict(extra)
+            if issubclass(self.agent_class, PPO):
+                kwargs["policy_kwargs"] = _with_fused_adam(kwargs.get("policy_kwargs", {}))
             agent = self.agent_class(policy, venv, seed=seed, **kwargs)
         except (TypeError, AssertionError, ValueError, RuntimeError) as error:
             raise PrefrlError(f"{name} cannot be built with agent.kwargs: {error}") from error
@@ -127,6 +131,13 @@ def _resolved(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     if policy:
         resolved["policy_kwargs"] = policy
     return resolved
+
+
+def _with_fused_adam(policy_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The same, unless they name an optimizer or its settings."""
+    if {"optimizer_class", "optimizer_kwargs"} & set(policy_kwargs):
+        return dict(policy_kwargs)
+    return {**policy_kwargs, "optimizer_kwargs": dict(_ADAM)}
 
 
 def _schedule(where: str, text: str) -> LinearSchedule:

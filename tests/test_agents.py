@@ -176,6 +176,19 @@ def test_activations_by_name(name: str, layer: type[torch.nn.Module]) -> None:
     assert any(isinstance(module, layer) for module in agent.policy.modules())
 
 
+def test_ppo_steps_in_one_call_with_the_epsilon_of_sb3() -> None:
+    agent, _, _ = on_preferences("ppo", "Pendulum-v1", policy_kwargs={"net_arch": [4]})
+    plain = PPO("MlpPolicy", "Pendulum-v1", device="cpu").policy.optimizer.defaults
+    assert agent.policy.optimizer.defaults == plain | {"fused": True}
+
+
+def test_an_optimizer_of_the_users_stays_as_it_is() -> None:
+    policy = {"net_arch": [4], "optimizer_kwargs": {"eps": 0.1}}
+    agent, _, _ = on_preferences("ppo", "Pendulum-v1", policy_kwargs=policy)
+    assert agent.policy.optimizer.defaults["eps"] == 0.1
+    assert not agent.policy.optimizer.defaults["fused"]
+
+
 def test_an_unknown_activation_names_the_nearest() -> None:
     with pytest.raises(PrefrlError, match=r"unknown activation_fn 'tanhh': did you mean 'tanh'\?"):
         on_preferences("ppo", "Pendulum-v1", policy_kwargs={"activation_fn": "tanhh"})
