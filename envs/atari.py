@@ -134,7 +134,9 @@ class AtariEnv(gym.Env[NDArray[np.uint8], np.int64]):
     ) -> None:
         known = GAMES.get(game, Game())
         self.render_mode = render_mode
-        price = known.penalty if penalty is None else penalty
+        self.game = game
+        self.penalty = price = known.penalty if penalty is None else penalty
+        self.hidden = known.hidden if hidden is None else tuple(hidden)
         self.metadata = type(self).metadata | {
             "instruction": known.instruction,
             "true_reward": "score" + f", less {price:g} at the end of a game" * bool(price),
@@ -142,7 +144,7 @@ class AtariEnv(gym.Env[NDArray[np.uint8], np.int64]):
         self._games = _EndlessGames(
             self._console(game),
             penalty=price,
-            hidden=known.hidden if hidden is None else hidden,
+            hidden=self.hidden,
             resume=known.resume,
         )
         self._stack = FrameStackObservation(self._games, 4)
@@ -167,6 +169,16 @@ class AtariEnv(gym.Env[NDArray[np.uint8], np.int64]):
         """The emulator."""
         ale: ale_py.ALEInterface = self._games.ale
         return ale
+
+    @property
+    def resume(self) -> int:
+        """Number of the action that starts a game; 0 where none has to be taken."""
+        return self._games.resume
+
+    @property
+    def can_wait(self) -> bool:
+        """Whether there is an action that does nothing, with which games start at random."""
+        return self._games.noop_max > 0
 
     @property
     def game_scores(self) -> list[float]:
@@ -242,19 +254,19 @@ class _EndlessGames(AtariPreprocessing):
         meanings: list[str] = env.get_wrapper_attr("get_action_meanings")()
         noop_max = 30 if meanings[0] == "NOOP" else 0  # two board games have no such action
         super().__init__(env, noop_max=noop_max, frame_skip=FRAME_SKIP, screen_size=84)
-        self._resume = meanings.index(resume) if resume in meanings else 0  # 0 is no action
+        self.resume = meanings.index(resume) if resume in meanings else 0  # 0 is no action
         self._penalty = penalty
         self._hidden = [(slice(*rows), slice(*columns)) for rows, columns in map(_split, hidden)]
         self.scores: list[float] = []
         self.score = 0.0
-        self.shown = self.ale.cloneState(), self._resume
+        self.shown = self.ale.cloneState(), self.resume
 
     def reset(  # type: ignore[override]
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
         super().reset(seed=seed, options=options)
         self.score = 0.0
-        obs, _, _ = self._act(self._resume)
+        obs, _, _ = self._act(self.resume)
         return obs, {}
 
     def step(  # type: ignore[override]
@@ -262,8 +274,8 @@ class _EndlessGames(AtariPreprocessing):
     ) -> tuple[NDArray[np.uint8], float, bool, bool, dict[str, Any]]:
         lives = self.ale.lives()
         obs, reward, over = self._act(int(action))
-        if self._resume and not over and self.ale.lives() < lives:
-            obs, more, over = self._act(self._resume)
+        if self.resume and not over and self.ale.lives() < lives:
+            obs, more, over = self._act(self.resume)
             reward += more
         if over:
             self.scores.append(self.score)

@@ -71,6 +71,8 @@ class Train:
     """async: the reward is fitted in a second process; sync: repeatable, in this one."""
     n_envs: Annotated[int | None, _usual(_USUAL.env.n_envs)] = None
     """Copies of the environment."""
+    vec: Annotated[str | None, _usual(_USUAL.env.vec)] = None
+    """How they are stepped: auto, dummy, subproc, or envpool, on Linux."""
     env_module: Annotated[str | None, Unset] = None
     """A module to import first, so that it can register environments, labelers, ..."""
     seed: Annotated[int | None, _usual(_USUAL.seed)] = None
@@ -151,6 +153,7 @@ class Train:
         given = {
             ("env", "module"): self.env_module,
             ("env", "n_envs"): self.n_envs,
+            ("env", "vec"): self.vec,
             ("labels", "labeler"): self.labeler,
             ("labels", "budget"): self.labels,
             ("labels", "schedule"): self.schedule,

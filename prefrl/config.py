@@ -37,7 +37,9 @@ class EnvConfig:
     """Copies that run side by side."""
     vec: str = "auto"
     """dummy: in the trainer's process; subproc: a process each; auto: subproc where observations
-    are images and there are at least four cores, else dummy. The steps are the same."""
+    are images and there are at least four cores, else dummy. The steps are the same. envpool:
+    EnvPool's equal of the environment, on Linux; its MuJoCo is another version, and its random
+    numbers are others."""
 
 
 @dataclass(frozen=True)
@@ -383,7 +385,7 @@ def validate(config: RunConfig) -> None:
             wanted = f"at least {low:g}" if math.isinf(high) else f"{low:g} to {high:g}"
             raise PrefrlError(f"{name} = {value:g} is out of range: {wanted} is wanted")
     for name, value_, known in [
-        ("env.vec", env.vec, ("auto", "dummy", "subproc")),
+        ("env.vec", env.vec, ("auto", "dummy", "subproc", "envpool")),
         ("reward.fit", reward.fit, ("async", "sync")),
         ("device", config.device, ("auto", "cpu", "cuda")),
     ]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 
 from prefrl.config import nearest
 from prefrl.plugins import load_environments
+from prefrl.pools import pool_vec_env
 from prefrl.process import deaf_to_ctrl_c
 from prefrl.quiet import quiet_mujoco
 from prefrl.recorder import Recorder, RenderState
@@ -42,7 +44,8 @@ def make_env(
       kwargs: for gymnasium.make.
       module: imported first, so that it can register environments.
       vec: "dummy" steps them in this process, "subproc" in a process each, "auto" does the
-        latter where observations are images and there are MANY_CORES.
+        latter where observations are images and there are MANY_CORES; "envpool" takes EnvPool's
+        equal of the environment.
       ring_steps: steps of each copy that the recorder keeps.
     Raises:
       PrefrlError: unknown environment, or spaces that a reward cannot be learned on.
@@ -59,11 +62,17 @@ def make_vec_env(
     vec: str = "dummy",
 ) -> VecEnv:
     """The same copies without the recorder: they show their true reward."""
+    venv: VecEnv
     build = partial(make_single, env_id, dict(kwargs or {}), module)
     probe = build()
     check_spaces(env_id, probe.observation_space, probe.action_space)
+    if vec == "envpool":
+        limit = max_episode_steps(env_id, module, kwargs)
+        with closing(probe):
+            venv = pool_vec_env(resolve(env_id), probe, n_envs, kwargs or {}, limit)
+        venv.seed(seed)
+        return venv
     builders: list[Callable[[], gym.Env[Any, Any]]] = [build] * n_envs
-    venv: VecEnv
     images = is_image_space(probe.observation_space)
     if vec == "subproc" or (vec == "auto" and images and (os.cpu_count() or 1) >= MANY_CORES):
         probe.close()

@@ -19,12 +19,13 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from prefrl import checkpoints
 from prefrl.agents import AgentSpec, agent_spec
 from prefrl.config import EnvConfig, LabelConfig, RunConfig, choose, first_batch
-from prefrl.environments import import_module, make_env, max_episode_steps
+from prefrl.environments import import_module, make_env, max_episode_steps, resolve
 from prefrl.keeper import Keeper
-from prefrl.labelers import LABELERS, Labeler
+from prefrl.labelers import LABELERS, Labeler, is_asked
 from prefrl.labelers.perceptive import Perceptive
 from prefrl.loop import LoopSettings, PreferenceLoop, Progress
 from prefrl.plugins import load_plugins
+from prefrl.pools import draws
 from prefrl.process import choose_device, set_up_process
 from prefrl.queries import STRATEGIES
 from prefrl.recorder import Recorder
@@ -138,9 +139,24 @@ def check(config: RunConfig) -> None:
       PrefrlError: an unknown name, an environment or agent that cannot be built.
     """
     check_names(config)
-    env = build_env(replace(config.env, vec="dummy"), config.seed, ring_steps(config))
+    _check_pictures(config)
+    here = config.env if config.env.vec == "envpool" else replace(config.env, vec="dummy")
+    env = build_env(here, config.seed, ring_steps(config))
     build_agent(config, env, build_reward(config, env.observation_space, env.action_space))
     env.close()
+
+
+def _check_pictures(config: RunConfig) -> None:
+    """Refuse to ask people about clips that could not be drawn."""
+    env = config.env
+    if env.vec != "envpool" or draws(resolve(env.id)):
+        return
+    labeler = LABELERS[config.labels.labeler](default_rng(config.seed))
+    if is_asked(labeler) and not labeler.immediate:
+        raise PrefrlError(
+            f"EnvPool keeps nothing that draws {env.id} again, and nobody can judge what cannot "
+            f"be seen: use --vec auto, or a simulated labeler in place of {config.labels.labeler}"
+        )
 
 
 def check_names(config: RunConfig) -> None:

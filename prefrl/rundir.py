@@ -21,7 +21,16 @@ import tomli_w
 from prefrl.config import RunConfig, load, to_mapping
 from prefrl.types import MachineError, PrefrlError
 
-_PACKAGES = ("prefrl", "torch", "stable-baselines3", "sb3-contrib", "gymnasium", "mujoco", "numpy")
+_PACKAGES = (
+    "prefrl",
+    "torch",
+    "stable-baselines3",
+    "sb3-contrib",
+    "gymnasium",
+    "mujoco",
+    "envpool",
+    "numpy",
+)
 _LEAST_FREE = 50 * 2**20  # bytes
 _GLANCE_SECONDS = 0.2
 """A lock that is held for no longer is that of somebody who looks whether a trainer runs."""

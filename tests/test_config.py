@@ -103,7 +103,7 @@ def test_a_value_of_the_wrong_type_is_named(mapping: dict[str, Any], words: str)
         ({"reward": {"hidden": []}}, "reward.hidden = []"),
         ({"reward": {"hidden": [0, 64]}}, "reward.hidden = [0, 64]"),
         ({"reward": {"fit": "later"}}, "reward.fit = 'later': one of async, sync"),
-        ({"env": {"vec": "thread"}}, "env.vec = 'thread': one of auto, dummy, subproc"),
+        ({"env": {"vec": "thread"}}, "env.vec = 'thread': one of auto, dummy, subproc, envpool"),
         ({"env": {"n_envs": 0}}, "env.n_envs = 0"),
         ({"threads": 0}, "threads = 0"),
         ({"seed": -1}, "seed = -1"),
