@@ -21,7 +21,8 @@ from prefrl.agents import AgentSpec, agent_spec
 from prefrl.config import EnvConfig, LabelConfig, RunConfig, choose, first_batch
 from prefrl.environments import import_module, make_env, max_episode_steps
 from prefrl.keeper import Keeper
-from prefrl.labelers import LABELERS, TEACHERS, Labeler
+from prefrl.labelers import LABELERS, Labeler
+from prefrl.labelers.oracle import TEACHERS
 from prefrl.labelers.perceptive import Perceptive
 from prefrl.loop import LoopSettings, PreferenceLoop, Progress
 from prefrl.plugins import load_plugins
