@@ -10,7 +10,7 @@ from prefrl.bench.curves import draw_intervals
 from prefrl.bench.loop import COLUMNS, measure, score_matrix
 from prefrl.bench.references import require_references
 from prefrl.bench.study import Row, Study
-from prefrl.bench.tasks import SEEDS, mean_interval, row_spec
+from prefrl.bench.tasks import SEEDS, mean_interval, row_spec, seeds_wanted
 
 TASKS = ("half_cheetah", "walker2d")
 
@@ -31,7 +31,7 @@ def headline(rows: Sequence[Row]) -> Mapping[str, float]:
     The difference has 95 % of a stratified bootstrap beside it.
     """
     whole = score_matrix(rows, [(task, ALL_OF_IT) for task in TASKS])
-    found = {"all_of_it": float(whole.mean())} if len(whole) >= _wanted(rows) else {}
+    found = {"all_of_it": float(whole.mean())} if len(whole) >= seeds_wanted(rows) else {}
     for name, (more, low, high) in _differences(rows).items():
         scores = score_matrix(rows, [(task, ablation_arm(name)) for task in tasks_of(name)])
         key = headline_name(name)
@@ -48,14 +48,9 @@ def _differences(rows: Sequence[Row]) -> dict[str, tuple[float, float, float]]:
             score_matrix(rows, [(task, arm) for task in tasks_of(name)])
             for arm in (ablation_arm(name), ALL_OF_IT)
         )
-        if min(len(own), len(whole)) >= _wanted(rows):
+        if min(len(own), len(whole)) >= seeds_wanted(rows):
             found[name] = mean_interval(own, less=whole)
     return found
-
-
-def _wanted(rows: Sequence[Row]) -> int:
-    """Seeds of an arm that is done."""
-    return 1 if any(row["quick"] for row in rows) else len(SEEDS)
 
 
 def specs(quick: bool) -> Sequence[Row]:

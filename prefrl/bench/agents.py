@@ -16,7 +16,7 @@ import numpy as np
 
 from prefrl.bench.curves import ReturnCurve, draw_curves
 from prefrl.bench.study import Row, Study
-from prefrl.bench.tasks import SEEDS, rows_of, shortened, task_config
+from prefrl.bench.tasks import SEEDS, rows_of, seeds_wanted, shortened, task_config
 from prefrl.config import RunConfig, settings_key
 from prefrl.evaluate import random_returns, train_rl, true_returns
 
@@ -88,10 +88,9 @@ def headline(rows: Sequence[Row]) -> Mapping[str, float]:
     A share is 0 for the random policy and 1 for PPO: the mean over tasks.
     """
     found: dict[str, float] = {}
-    wanted = 1 if any(row["quick"] for row in rows) else len(SEEDS)
     for arm in ARMS:
         by_task = {task: rows_of(rows, task, arm) for task in TASKS}
-        done = {task: mine for task, mine in by_task.items() if len(mine) >= wanted}
+        done = {task: mine for task, mine in by_task.items() if len(mine) >= seeds_wanted(rows)}
         for task, mine in done.items():
             found[f"{task}_{arm.lower()}"] = _mean(mine, "true_return")
         if len(done) == len(TASKS):

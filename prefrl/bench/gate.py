@@ -12,7 +12,7 @@ from prefrl.bench.curves import draw_gate
 from prefrl.bench.loop import COLUMNS, measure, scores_of
 from prefrl.bench.references import require_references
 from prefrl.bench.study import Row, Study
-from prefrl.bench.tasks import SEEDS, row_spec, rows_of, task_config
+from prefrl.bench.tasks import SEEDS, row_spec, rows_of, seeds_wanted, task_config
 
 TASKS = ("half_cheetah", "pendulum")
 
@@ -28,10 +28,9 @@ def gate_arm(task: str, threshold: float) -> str:
 def headline(rows: Sequence[Row]) -> Mapping[str, float]:
     """Of each threshold: mean score over tasks and seeds, and the share of the labels asked."""
     found: dict[str, float] = {}
-    wanted = 1 if any(row["quick"] for row in rows) else len(SEEDS)
     for threshold in THRESHOLDS:
         by_task = [_rows(rows, task, threshold) for task in TASKS]
-        if min(map(len, by_task)) >= wanted:
+        if min(map(len, by_task)) >= seeds_wanted(rows):
             mine = [row for some in by_task for row in some]
             found[f"score_above_{threshold:g}"] = float(np.mean(scores_of(mine)))
             asked = [row["labels"] / row["offered"] for row in mine]

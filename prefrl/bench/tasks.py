@@ -122,6 +122,11 @@ def seeds(task: str, arm: str, quick: bool) -> Sequence[int]:
     return every[:1] if quick else every
 
 
+def seeds_wanted(rows: Sequence[Row]) -> int:
+    """How many seeds an arm of these rows has once it is done."""
+    return 1 if any(row["quick"] for row in rows) else len(SEEDS)
+
+
 def row_spec(task: str, arm: str, seed: int, quick: bool) -> Row:
     """What identifies a row, its settings included: rows of a changed preset are others."""
     settings = settings_key(task_config(task, arm, seed, quick))

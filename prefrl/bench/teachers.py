@@ -10,7 +10,7 @@ from prefrl.bench.curves import draw_intervals
 from prefrl.bench.loop import COLUMNS, measure, score_matrix
 from prefrl.bench.references import require_references
 from prefrl.bench.study import Row, Study
-from prefrl.bench.tasks import SEEDS, mean_interval, row_spec
+from prefrl.bench.tasks import SEEDS, mean_interval, row_spec, seeds_wanted
 from prefrl.labelers.oracle import TEACHERS
 
 TASKS = ("half_cheetah", "hopper", "pendulum")
@@ -27,12 +27,11 @@ def headline(rows: Sequence[Row]) -> Mapping[str, float]:
 
 
 def _intervals(rows: Sequence[Row]) -> dict[str, tuple[float, float, float]]:
-    wanted = 1 if any(row["quick"] for row in rows) else len(SEEDS)
     return {
         teacher: mean_interval(scores)
         for teacher in TEACHERS
         if len(scores := score_matrix(rows, [(task, teacher_arm(teacher)) for task in TASKS]))
-        >= wanted
+        >= seeds_wanted(rows)
     }
 
 
