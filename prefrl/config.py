@@ -97,6 +97,13 @@ class RewardConfig:
     hidden: tuple[int, ...] = (64, 64)
     noise: float = 0.1
     """Share of answers taken to be uniformly random."""
+    l2: float = 1e-4
+    """Where the L2 coefficient of each member begins, which then follows held-out answers; 0: none
+    at all, ever ("no regularization" in Christiano et al. 2017, section 3.3)."""
+    target: str = "comparisons"
+    """comparisons: members are fitted to the answers; returns: to the true return of each segment
+    of a comparison, by mean squared error, which simulated teachers alone can tell ("target" in
+    Christiano et al. 2017, section 3.3). Either way accuracy and calibration are of the answers."""
     output_std: float = 1.0
     """Standard deviation of each member's reward on the reference batch."""
     learning_rate: float = 1e-3
@@ -367,6 +374,7 @@ def validate(config: RunConfig) -> None:
         ("reward.bonus", reward.bonus, 0, math.inf),
         ("reward.pessimism", reward.pessimism, 0, math.inf),
         ("reward.noise", reward.noise, 0, 0.99),
+        ("reward.l2", reward.l2, 0, 0.1),
         ("reward.output_std", reward.output_std, 1e-6, math.inf),
         ("reward.learning_rate", reward.learning_rate, 0, math.inf),
         ("reward.batch_size", reward.batch_size, 1, math.inf),
@@ -387,6 +395,7 @@ def validate(config: RunConfig) -> None:
     for name, value_, known in [
         ("env.vec", env.vec, ("auto", "dummy", "subproc", "envpool")),
         ("reward.fit", reward.fit, ("async", "sync")),
+        ("reward.target", reward.target, ("comparisons", "returns")),
         ("device", config.device, ("auto", "cpu", "cuda")),
     ]:
         if value_ not in known:
@@ -394,6 +403,18 @@ def validate(config: RunConfig) -> None:
     if not any(reward.hidden) or min(reward.hidden) < 1:
         raise PrefrlError(
             f"reward.hidden = {list(reward.hidden)}: layer sizes of at least 1 are wanted"
+        )
+    of_answers = ("pseudo_labels", "transitive", "doubt")
+    for name in (n for n in of_answers if getattr(reward, n) and reward.target == "returns"):
+        raise PrefrlError(
+            f"reward.{name} = {getattr(reward, name)} is about answers, from which "
+            "reward.target = 'returns' learns nothing: leave one of them as it is"
+        )
+    if reward.dynamics and labels.segment_length < 2:
+        raise PrefrlError(
+            f"reward.dynamics = {reward.dynamics:g} foretells a segment's next step, and "
+            f"labels.segment_length = {labels.segment_length} has none: raise it, or leave "
+            "reward.dynamics at 0"
         )
     if labels.warmup_steps // env.n_envs < labels.segment_length:
         raise PrefrlError(

@@ -22,6 +22,7 @@ from prefrl.config import EnvConfig, LabelConfig, RunConfig, choose, first_batch
 from prefrl.environments import import_module, make_env, max_episode_steps, resolve
 from prefrl.keeper import Keeper
 from prefrl.labelers import LABELERS, Labeler, is_asked
+from prefrl.labelers.oracle import TEACHERS
 from prefrl.labelers.perceptive import Perceptive
 from prefrl.loop import LoopSettings, PreferenceLoop, Progress
 from prefrl.plugins import load_plugins
@@ -164,6 +165,12 @@ def check_names(config: RunConfig) -> None:
     load_plugins()
     import_module(config.env.module)
     choose(LABELERS, config.labels.labeler, "labeler")
+    if config.reward.target == "returns" and config.labels.labeler not in TEACHERS:
+        raise PrefrlError(
+            f"reward.target = 'returns' with labels.labeler = {config.labels.labeler!r}: only a "
+            f"simulated teacher ({', '.join(TEACHERS)}) can tell true returns; choose one, or "
+            "reward.target=comparisons"
+        )
     choose(STRATEGIES, config.labels.strategy, "strategy")
     choose(SCHEDULES, config.labels.schedule, "schedule")
     choose(REWARD_NETS | {"auto": None}, config.reward.net, "reward net")
@@ -201,6 +208,7 @@ def build_reward(
         output_std=reward.output_std,
         generator=torch.Generator().manual_seed(config.seed),
         foretells=reward.dynamics > 0,
+        l2=reward.l2,
     )
     return ensemble.to(_device(config, observation))
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageColor
 
 from prefrl.bench import behaviours, environments
-from prefrl.bench.curves import draw_curves
+from prefrl.bench.curves import ReturnCurve, draw_curves
 from prefrl.bench.study import Row
 from prefrl.bench.tasks import ENVIRONMENT_TASKS, row_config, task_config
 from prefrl.report.svg import BLUE, ORANGE
@@ -100,7 +100,7 @@ def test_a_quick_row_is_trained_watched_and_filmed(tmp_path: Path) -> None:
 
 
 def test_a_curve_is_of_the_episodes_since_its_last_point() -> None:
-    watcher = behaviours._Curve(every=100)
+    watcher = ReturnCurve(every=100)
     for step, returns in (
         (60, [1.0]),
         (120, [3.0]),

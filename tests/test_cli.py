@@ -178,6 +178,16 @@ def test_wrong_flags_and_commands(prefrl: Prefrl, words: list[str], wanted: str)
     assert not list(Path().iterdir())
 
 
+def test_true_returns_are_refused_where_nobody_can_tell_them(prefrl: Prefrl) -> None:
+    for labeler in ("human", "store", "shuffled"):
+        words = ["--labeler", labeler, "--set", "reward.target=returns"]
+        done = prefrl("train", "Pendulum-v1", *TINY, *words)
+        assert done.status == 2
+        assert f"reward.target = 'returns' with labels.labeler = '{labeler}'" in done.err
+        assert "reward.target=comparisons" in done.err
+    assert not list(Path().iterdir())
+
+
 def test_debug_shows_the_trace(prefrl: Prefrl) -> None:
     with pytest.raises(PrefrlError, match="unknown environment"):
         prefrl("train", "Pendulm-v1", "--debug")

@@ -28,7 +28,7 @@ from prefrl.reward.fit import (
     fit,
 )
 from prefrl.reward.losses import bradley_terry_loss
-from prefrl.types import Comparison, Preference, Query, Segment
+from prefrl.types import Comparison, Preference, PrefrlError, Query, Segment
 
 LEFT, RIGHT, TIE, INCOMPARABLE = Preference
 Ensembles = Callable[..., RewardEnsemble]
@@ -298,6 +298,81 @@ def test_l2_pulls_weights_towards_zero(ensemble_of: Ensembles) -> None:
         return float(ensemble.net.layers[0].weight.detach().square().sum())
 
     assert size(0.1) < 0.8 * size(1e-6)
+
+
+def test_no_l2_at_all_stays_none(ensemble_of: Ensembles) -> None:
+    ensemble = ensemble_of(scaled=False, l2=0.0)
+    rows = linear_task(60, rng())
+    fit(ensemble, data_of(ensemble, rows), FitSettings(noise=0.0, learning_rate=1e-2), rng())
+    assert not ensemble.l2.any(), "it overfits, and is let"
+    ensemble.begin_anew()
+    assert not ensemble.l2.any()
+    usual = ensemble_of(scaled=False)
+    assert usual.l2.tolist() == pytest.approx([1e-4] * 3)
+    assert ensemble_of(scaled=False, l2=1e-2).l2.tolist() == pytest.approx([1e-2] * 3)
+
+
+RETURNS = FitSettings(target="returns", learning_rate=5e-3)
+
+
+def test_returns_on_paper(ensemble_of: Ensembles) -> None:
+    """Segments of four steps worth 7 and 3, one of each in every pair: 2 and -2 once scaled."""
+    worth = {1.0: 7.0, -1.0: 3.0}
+    a, b = (
+        Segment(np.full((4, 3), x, np.float32), np.zeros((4, 1), np.float32), np.full(4, w / 4))
+        for x, w in worth.items()
+    )
+    pairs = [Query(a, b, id=i + 1) if i % 2 else Query(b, a, id=i + 1) for i in range(400)]
+    ensemble = ensemble_of(scaled=False)
+    data = data_of(ensemble, comparisons(pairs, [by_true_return(q) for q in pairs]))
+    assert data.standard_returns[:2].numpy() == pytest.approx(
+        np.array([[-2, 2], [2, -2]]), abs=0.02
+    )
+    metrics = fit(ensemble, data, RETURNS, rng())
+    returns = ensemble(data.inputs[1].reshape(-1, 4)).reshape(3, 2, 4).sum(-1)
+    assert returns.numpy(force=True) == pytest.approx(np.array([[2.0, -2.0]] * 3), abs=0.1)
+    assert metrics["heldout_accuracy"] == 1
+
+
+def test_returns_are_learned_whatever_the_answers(ensemble_of: Ensembles) -> None:
+    rows = linear_task(200, rng())
+    answers = [(LEFT, RIGHT)[i] for i in rng(5).integers(2, size=len(rows))]
+    nets, accuracies = [], []
+    for told in (rows, comparisons([row.query for row in rows], answers)):
+        ensemble = ensemble_of(scaled=False, hidden=(32,))
+        metrics = fit(ensemble, data_of(ensemble, told), RETURNS, rng())
+        nets.append(ensemble.net.state_dict())
+        accuracies.append(metrics["heldout_accuracy"])
+    assert all(torch.equal(value, nets[1][name]) for name, value in nets[0].items())
+    assert accuracies[0] > 0.9 and accuracies[1] == pytest.approx(0.5, abs=0.15)
+    unseen = random_segments(100, rng(1))
+    truth = [s.true_return for s in unseen]
+    assert np.corrcoef(ensemble.member_returns(unseen).mean(0), truth)[0, 1] > 0.95
+
+
+def test_the_scale_of_returns_is_the_first_batchs(ensemble_of: Ensembles) -> None:
+    """Later and better segments leave it as it is."""
+    ensemble, rows = ensemble_of(scaled=False), linear_task(60, rng())
+    data = data_of(ensemble, rows)
+    before = data.standard_returns
+    assert before[:50].mean() == pytest.approx(0, abs=1e-5)
+    assert before[:50].var() == pytest.approx(10, abs=1e-4), "the steps of a segment"
+    segments = random_segments(2, rng(1))
+    better = [Segment(s.obs, s.actions, s.true_rewards + 100.0) for s in segments]
+    data.add([Comparison(Query(*better, 0.2, id=61), LEFT, "test", 0.0, 0.0, 61)])
+    after = data.standard_returns
+    assert torch.equal(after[:60], before) and (after[60] > 10).all()
+
+
+def test_returns_that_are_not_numbers_are_refused(ensemble_of: Ensembles) -> None:
+    segments = random_segments(4, rng())
+    unknown = [Segment(s.obs, s.actions, np.full(10, np.nan)) for s in segments]
+    pairs = [Query(*unknown[:2], id=1), Query(*unknown[2:], id=2)]
+    ensemble = ensemble_of(scaled=False)
+    data = data_of(ensemble, comparisons(pairs, [LEFT, RIGHT]))
+    fit(ensemble, data, FitSettings(max_epochs=1), rng())
+    with pytest.raises(PrefrlError, match=r"4 true returns .* not finite.*target=comparisons"):
+        fit(ensemble, data, RETURNS, rng())
 
 
 @pytest.mark.parametrize("n", [2, 3])

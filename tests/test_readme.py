@@ -255,14 +255,14 @@ def test_table_replaces_what_was_there() -> None:
 
 
 def test_studies_make_the_numbers_that_the_table_names() -> None:
-    from prefrl.bench import behaviours, environments, loop
+    from prefrl.bench import ablations, agents, behaviours, environments, gate, loop, teachers
     from prefrl.bench.overhead import TASKS, headline
     from prefrl.bench.tasks import ARMS
     from prefrl.evaluate import LEAKS
 
     numbers = {"score": 0.5, "labels": 1, "offered": 2}
-    gate = {"gate_error_above": 0.2, "gate_error_below": 0.1}
-    rows = [spec | numbers | gate for spec in loop.specs(quick=False)]
+    errors = {"gate_error_above": 0.2, "gate_error_below": 0.1}
+    rows = [spec | numbers | errors for spec in loop.specs(quick=False)]
     pairs = [{"task": t, "fit": f, "ratio": 1.0} for t in TASKS for f in ("async", "sync")]
     assert set(ARMS) | set(LEAKS) >= {a for _, a in loop.LOOP_ROWS}
     assert set(loop.headline(rows)) >= set(tables.LINES["loop"])
@@ -270,6 +270,12 @@ def test_studies_make_the_numbers_that_the_table_names() -> None:
     assert set(headline(pairs)) >= set(tables.LINES["overhead"])
     suite = [spec | numbers for spec in environments.specs(quick=False)]
     assert set(environments.headline(suite)) == set(tables.LINES["environments"])
+    for study in (ablations, gate, teachers):
+        arms = [spec | numbers for spec in study.specs(quick=False)]
+        assert set(study.headline(arms)) >= set(tables.LINES[study.__name__.split(".")[-1]])
+    runs = {"true_return": 2.0, "random_return": 1.0, "steps_per_second": 1.0}
+    walks = [spec | runs for spec in agents.specs(quick=False)]
+    assert set(agents.headline(walks)) >= set(tables.LINES["agents"])
     flips = [s | {"flips": 1, "labels": 1} for s in behaviours.backflip_specs(quick=False)]
     assert set(behaviours.backflip_headline(flips)) >= set(tables.LINES["backflip"])
     legs = [

@@ -13,7 +13,17 @@ import pytest
 from rich.console import Console
 
 from prefrl import rundir
-from prefrl.bench import behaviours, environments, labels, loop, references
+from prefrl.bench import (
+    ablations,
+    agents,
+    behaviours,
+    environments,
+    gate,
+    labels,
+    loop,
+    references,
+    teachers,
+)
 from prefrl.bench import study as studies
 from prefrl.bench.study import Row, Study
 from prefrl.config import PRESETS
@@ -23,6 +33,10 @@ MEASURED = {
     "references": references.specs,
     "loop": loop.specs,
     "labels": labels.specs,
+    "ablations": ablations.specs,
+    "teachers": teachers.specs,
+    "gate": gate.specs,
+    "agents": agents.specs,
     "environments": environments.specs,
     "backflip": behaviours.backflip_specs,
     "one-leg": behaviours.one_leg_specs,

@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback
 
-from prefrl.bench.curves import draw_curves
+from prefrl.bench.curves import ReturnCurve, draw_curves
 from prefrl.bench.study import Row, Study
 from prefrl.bench.tasks import row_config, row_specs, rows_of, train_anew
 from prefrl.config import EnvConfig, RunConfig
@@ -72,35 +71,13 @@ def measure(spec: Row, work: Path) -> Row:
 def _trained(spec: Row, config: RunConfig, work: Path) -> tuple[BaseAlgorithm, Row]:
     """An agent, its curve, and the labels that it took: none where a reward was written."""
     if spec["arm"] in WRITTEN:
-        watcher = _Curve(config.steps // CURVE_POINTS)
+        watcher = ReturnCurve(config.steps // CURVE_POINTS)
         return train_rl(config, watcher), {"curve": watcher.points}
     folder = work / f"{spec['task']}-{spec['arm']}-{spec['seed']}"
     agent, _, passes = train_anew(config, folder)
     found = [(p["step"], p["true_return"]) for p in passes if p.get("true_return") is not None]
     curve = found[:: max(1, len(found) // CURVE_POINTS)]
     return agent, {"curve": curve} | {key: passes[-1][key] for key in ("labels", "offered")}
-
-
-class _Curve(BaseCallback):
-    """Mean true returns while RL trains: (step, of the episodes that ended since the last point).
-
-    Not SB3's `ep_info_buffer`, the latest 100 episodes: of Atari those are 450,000 steps.
-    """
-
-    def __init__(self, every: int) -> None:
-        super().__init__()
-        self._every, self._ended = every, list[float]()
-        self.points = list[tuple[int, float]]()
-
-    def _on_step(self) -> bool:
-        infos = self.locals["infos"]
-        self._ended += [info["episode"]["r"] for info in infos if "episode" in info]
-        return True
-
-    def _on_rollout_end(self) -> None:
-        if self._ended and self.num_timesteps >= self._every * (len(self.points) + 1):
-            self.points.append((self.num_timesteps, float(np.mean(self._ended))))
-            self._ended.clear()
 
 
 def _watched_in(task: str, env: EnvConfig) -> EnvConfig:

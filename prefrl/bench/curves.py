@@ -1,10 +1,13 @@
-"""The learning curves of a study's rows, as one picture."""
+"""What is drawn of a study's rows: learning curves, scores over labels, intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
+
+import numpy as np
+from stable_baselines3.common.callbacks import BaseCallback
 
 from prefrl.bench.study import Row
 from prefrl.bench.tasks import rows_of
@@ -14,6 +17,28 @@ COLOURS = (BLUE, ORANGE, INK, MUTED)
 SIDE = 3.6
 """Width of a task's plot in inches; its height is three quarters of it."""
 DPI = 110
+
+
+class ReturnCurve(BaseCallback):
+    """Mean true returns while RL trains: (step, of the episodes that ended since the last point).
+
+    Not SB3's `ep_info_buffer`, the latest 100 episodes: of Atari those are 450,000 steps.
+    """
+
+    def __init__(self, every: int) -> None:
+        super().__init__()
+        self._every, self._ended = every, list[float]()
+        self.points = list[tuple[int, float]]()
+
+    def _on_step(self) -> bool:
+        infos = self.locals["infos"]
+        self._ended += [info["episode"]["r"] for info in infos if "episode" in info]
+        return True
+
+    def _on_rollout_end(self) -> None:
+        if self._ended and self.num_timesteps >= self._every * (len(self.points) + 1):
+            self.points.append((self.num_timesteps, float(np.mean(self._ended))))
+            self._ended.clear()
 
 
 def draw_curves(rows: Sequence[Row], path: Path) -> None:
@@ -85,4 +110,64 @@ def draw_scores(
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False, fontsize=8)
     ax.tick_params(labelsize=8)
+    figure.savefig(path, dpi=DPI, metadata={"Software": None})
+
+
+def draw_intervals(
+    intervals: Mapping[str, tuple[float, float, float]], path: Path, meaning: str, beside: float
+) -> None:
+    """One line for each name, from the top: its number as a dot, its interval as a bar.
+
+    Args:
+      intervals: middle, and the lower and upper end, by name.
+      path: of a PNG. Nothing is drawn where there is no interval.
+      meaning: of the numbers.
+      beside: what they are compared with, as a line from top to bottom.
+    """
+    from matplotlib.figure import Figure
+
+    if not intervals:
+        return
+    figure = Figure(figsize=(2 * SIDE, 0.8 + 0.22 * len(intervals)), layout="constrained")
+    ax = figure.subplots()
+    middle, low, high = np.array(list(intervals.values())).T
+    places = np.arange(len(intervals))
+    ax.hlines(places, low, high, color=BLUE, linewidth=2)
+    ax.plot(middle, places, "o", color=BLUE, markersize=5)
+    ax.axvline(beside, color=INK, linewidth=0.8)
+    ax.set_yticks(places, list(intervals), fontsize=8)
+    ax.set_ylim(len(intervals) - 0.5, -0.5)
+    ax.set_xlabel(meaning, fontsize=9)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.tick_params(labelsize=8)
+    figure.savefig(path, dpi=DPI, metadata={"Software": None})
+
+
+def draw_gate(points: Mapping[str, Mapping[float, tuple[float, float]]], path: Path) -> None:
+    """Scores over labels that were asked, a line for each task, the threshold at every point.
+
+    Args:
+      points: by task, then threshold: labels and score.
+      path: of a PNG. Nothing is drawn where there is no point.
+    """
+    from matplotlib.figure import Figure
+
+    drawn = {task: line for task, line in points.items() if line}
+    if not drawn:
+        return
+    figure = Figure(figsize=(SIDE * len(drawn), SIDE), layout="constrained")
+    axes = figure.subplots(1, len(drawn), squeeze=False)[0]
+    for ax, (task, line) in zip(axes, drawn.items(), strict=True):
+        ax.plot(*zip(*line.values(), strict=True), "o-", color=BLUE, linewidth=1.3, markersize=4)
+        for threshold, point in line.items():
+            ax.annotate(
+                f"{threshold:g}", point, xytext=(4, 4), textcoords="offset points", fontsize=8
+            )
+        ax.axhline(1, color=INK, linewidth=0.8)
+        ax.margins(0.15)
+        ax.set_title(task, fontsize=10)
+        ax.set_xlabel("labels asked, by least disagreement", fontsize=9)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.tick_params(labelsize=8)
+    axes[0].set_ylabel("score: 1 is PPO on the true reward", fontsize=9)
     figure.savefig(path, dpi=DPI, metadata={"Software": None})

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from prefrl.bench.curves import draw_scores
-from prefrl.bench.loop import COLUMNS, measure, scores_of
+from prefrl.bench.loop import COLUMNS, measure, score_matrix, scores_of
 from prefrl.bench.references import require_references
 from prefrl.bench.study import Row, Study
 from prefrl.bench.tasks import BUDGETS, LONG_TASKS, budget_arm, iqm_interval, row_spec, rows_of
@@ -21,14 +21,6 @@ FEWEST_SEEDS = 3
 """Of each task, before a budget has a number."""
 
 
-def score_matrix(rows: Sequence[Row], budget: int) -> Array:
-    """Scores at a budget, (seeds, tasks); as many seeds as every task has."""
-    arm = budget_arm(budget)
-    scores = [scores_of(rows_of(rows, task, arm)) for task in LONG_TASKS]
-    seeds = min(map(len, scores))
-    return np.array([mine[:seeds] for mine in scores]).T
-
-
 def headline(rows: Sequence[Row]) -> Mapping[str, float]:
     """IQM over tasks and seeds at each budget, with 95 % of a stratified bootstrap."""
     found: dict[str, float] = {}
@@ -38,12 +30,17 @@ def headline(rows: Sequence[Row]) -> Mapping[str, float]:
     return found
 
 
+def _at(rows: Sequence[Row], budget: int) -> Array:
+    """Scores at a budget, (seeds, tasks)."""
+    return score_matrix(rows, [(task, budget_arm(budget)) for task in LONG_TASKS])
+
+
 def _intervals(rows: Sequence[Row]) -> dict[int, tuple[float, float, float]]:
     """By budgets that have enough seeds: IQM, and the lower and upper end of its interval."""
     return {
         budget: iqm_interval(scores)
         for budget in BUDGETS
-        if len(scores := score_matrix(rows, budget)) >= FEWEST_SEEDS
+        if len(scores := _at(rows, budget)) >= FEWEST_SEEDS
     }
 
 

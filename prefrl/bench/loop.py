@@ -123,6 +123,13 @@ def scores_of(rows: Sequence[Row]) -> list[float]:
     return [math.nan if r["score"] is None else r["score"] for r in rows]
 
 
+def score_matrix(rows: Sequence[Row], pairs: Sequence[tuple[str, str]]) -> Array:
+    """Scores of pairs of a task and an arm, (seeds, pairs); as many seeds as every pair has."""
+    scores = [scores_of(rows_of(rows, *pair)) for pair in pairs]
+    seeds = min(map(len, scores))
+    return np.array([mine[:seeds] for mine in scores]).T
+
+
 def specs(quick: bool) -> Sequence[Row]:
     return row_specs(LOOP_ROWS, quick)
 

@@ -10,15 +10,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prefrl.bench import loop
+from prefrl.bench import loop, teachers
+from prefrl.bench.ablations import headline_name
+from prefrl.bench.agents import AGENTS
+from prefrl.bench.arms import OF_THE_PAPER, THRESHOLDS
 from prefrl.bench.study import BENCHMARKS, Row
 from prefrl.bench.tasks import BUDGETS, ENVIRONMENT_TASKS, iqm
 from prefrl.evaluate import LEAKS
+from prefrl.labelers.oracle import TEACHERS
 from prefrl.rundir import read_json
 
 README = BENCHMARKS.parent.parent / "README.md"
 START, END = "<!-- results:start -->", "<!-- results:end -->"
 
+_AT_100 = "HalfCheetah and Walker2d, 100 labels"
+_GATED = "HalfCheetah and Pendulum, asked only at a disagreement"
 LINES: dict[str, dict[str, tuple[str, str]]] = {
     "loop": {
         "halfcheetah_700_iqm": ("HalfCheetah, 700 labels", ".2f"),
@@ -45,6 +51,27 @@ LINES: dict[str, dict[str, tuple[str, str]]] = {
         "ant": ("Ant", ".2f"),
         "inverted_double_pendulum": ("InvertedDoublePendulum", ".2f"),
         "pendulum": ("Pendulum", ".2f"),
+    },
+    "ablations": {"all_of_it": (f"{_AT_100}: score", ".2f")}
+    | {
+        f"{headline_name(name)}_minus_all": (f"{_AT_100}, {name}: score more", ".2f")
+        for name in OF_THE_PAPER
+    },
+    "teachers": {
+        "mistake_over_oracle": ("Labeler wrong one time in ten: share of an oracle's score", ".0%"),
+    }
+    | {name: (f"Three MuJoCo tasks, labeler {name}", ".2f") for name in TEACHERS},
+    "gate": {
+        f"{kind}_above_{threshold:g}": (f"{_GATED} over {threshold:g}: {meaning}", shape)
+        for threshold in THRESHOLDS
+        for kind, meaning, shape in (
+            ("score", "score", ".2f"),
+            ("asked", "share of the labels", ".0%"),
+        )
+    },
+    "agents": {
+        f"{arm.lower()}_over_ppo": (f"{arm}, 1M steps, true reward: share of PPO's return", ".0%")
+        for arm in AGENTS
     },
     "backflip": {
         "flips_per_20s": ("Backflips landed in 20 s, from at most 900 labels", ".1f"),
@@ -87,6 +114,7 @@ LINES: dict[str, dict[str, tuple[str, str]]] = {
 NAMES: dict[str, dict[tuple[str, str], str]] = {
     "loop": loop.NAMES,
     "environments": {(task, "default"): task for task in ENVIRONMENT_TASKS},
+    "teachers": teachers.NAMES,
     "backflip": {
         ("hopper_backflip", "labels"): "flips_per_20s",
         ("hopper_backflip", "handwritten"): "handwritten_flips_per_20s",

@@ -22,7 +22,6 @@ from prefrl.types import Array, MachineError, PrefrlError, Segment
 
 _CHUNK, _CHUNK_VALUES = 2048, 2**22  # rows scored at once: larger batches fall out of the cache
 _FEATURE_STEPS = 8  # steps of a segment that stand for it where pairs are compared
-_FIRST_L2 = 1e-4
 _FEATURE_PIXELS = 6  # height and width of a picture that stands for a larger one
 
 
@@ -44,6 +43,7 @@ class RewardEnsemble(nn.Module):
       output_std: standard deviation of each member's reward on the reference batch.
       generator: draws the initial weights.
       foretells: its features are to foretell the next observation too, see `foretold_error`.
+      l2: where each member's L2 coefficient begins; 0 never becomes more.
     """
 
     input_mean: Tensor
@@ -67,12 +67,14 @@ class RewardEnsemble(nn.Module):
         output_std: float = 1.0,
         generator: Generator | None = None,
         foretells: bool = False,
+        l2: float = 1e-4,
     ) -> None:
         super().__init__()
         self.observation_space = observation_space
         self.action_space = action_space
         self.n_members = n_members
         self.output_std = output_std
+        self._first_l2 = l2
         self._obs_shape = net_shape(observation_space)
         self._obs_size = math.prod(self._obs_shape)
         self._images = len(self._obs_shape) > 1
@@ -101,7 +103,7 @@ class RewardEnsemble(nn.Module):
         self.register_buffer("informed", torch.zeros((), dtype=torch.bool))
         # Whether so many held-out answers say so that it is not worth following.
         self.register_buffer("guessing", torch.zeros((), dtype=torch.bool))
-        self.register_buffer("l2", torch.full((n_members,), _FIRST_L2))
+        self.register_buffer("l2", torch.full((n_members,), l2))
         self._first = {
             name: value.clone()
             for name, value in self.state_dict().items()
@@ -186,7 +188,7 @@ class RewardEnsemble(nn.Module):
     def begin_anew(self) -> None:
         """Forget what was fitted, but not the scaling of the inputs."""
         self.load_state_dict(self._first, strict=False)
-        self.l2.fill_(_FIRST_L2)
+        self.l2.fill_(self._first_l2)
         self.fitted.fill_(False)
 
     @torch.no_grad()

@@ -63,6 +63,7 @@ class FitSettings:
     transitive: bool = False
     doubt: bool = False
     restart: bool = False
+    target: str = "comparisons"
 
     @property
     def learns_unlabelled(self) -> bool:
@@ -81,7 +82,8 @@ def fit(
 
     A pass ends with the held-out loss, which steers the L2 coefficient of each member and
     stops the fit; the best pass is kept. Afterwards the temperature is calibrated and the
-    members are normalised, both on what the comparisons hold.
+    members are normalised, both on what the comparisons hold. Where true returns are learned, the
+    held-out loss is their mean squared error; what is reported is of the answers all the same.
 
     Args:
       unlabelled: encoded segments for the settings that learn from such, (K, T, D).
@@ -148,6 +150,8 @@ class _Task(NamedTuple):
       inputs, p_left: of all comparisons, (N, 2, T, D) and (N,).
       weights: how often each member drew each of them, (M, N).
       drawn, kept: indices of those that it drew, and of those that it did not, (M, K).
+      returns: true returns of both segments, scaled, (N, 2), where these are learned and not the
+        answers.
     """
 
     inputs: Tensor
@@ -155,6 +159,17 @@ class _Task(NamedTuple):
     weights: Tensor
     drawn: Tensor
     kept: Tensor
+    returns: Tensor | None
+
+    def losses(self, predicted: Tensor, index: Tensor, noise: float) -> Tensor:
+        """How wrong predicted returns (M, B, 2) of the comparisons at `index` (M, B) are, (M, B).
+
+        Source: squared errors of returns, Christiano et al. 2017, section 3.3, "target".
+        """
+        if self.returns is not None:
+            return (predicted - self.returns[index]).square().mean(-1)
+        left, right = predicted.unbind(-1)
+        return bradley_terry_loss(left, right, self.p_left[index], noise)
 
 
 def _task_of(
@@ -175,7 +190,10 @@ def _task_of(
     if settings.transitive:
         follows = implied_by_drawn(data.sides[_numpy(kept)], _numpy(p_left), _numpy(weights))
     drawn, heldout = indices(weights > 0), indices(weights == 0)
-    return _Task(inputs, p_left, weights, drawn, heldout), follows
+    returns = None
+    if settings.target == "returns":
+        returns = data.standard_returns.to(p_left.device)[kept]
+    return _Task(inputs, p_left, weights, drawn, heldout, returns), follows
 
 
 def _passes(
@@ -190,7 +208,7 @@ def _passes(
     Returns:
       What these predict for `task.kept`, left minus right returns, (M, K); and the passes.
     """
-    inputs, p_left, weights, drawn, kept = task
+    inputs, weights, drawn, kept = task.inputs, task.weights, task.drawn, task.kept
     if not ensemble.fitted:
         _begin_within_reach(ensemble, inputs, drawn, rng)
     max_epochs = settings.refit_epochs if ensemble.fitted else settings.max_epochs
@@ -201,19 +219,23 @@ def _passes(
         total = torch.zeros(len(weights), device=weights.device)
         with _training(ensemble.net, rng, weights.device):
             for index in minibatches(drawn, weights, settings.batch_size, rng):
-                batch = in_part(inputs, index, settings.sampled_steps, settings.crop, rng)
-                target, weight = p_left[index], weights.gather(1, index)
+                batch, each = in_part(inputs, index, settings.sampled_steps, settings.crop, rng)
                 more = beside.loss(ensemble, inputs, index.shape[1], settings, rng)
-                total += _step(ensemble, optimizer, *batch, target, weight, settings.noise, more)
+                predicted = each * returns_of(ensemble, batch)
+                weight = weights.gather(1, index)
+                losses = task.losses(predicted, index, settings.noise) * weight
+                mean = losses.sum(1) / weight.sum(1).clamp_min(1)
+                _step(ensemble, optimizer, mean.sum() + more)
+                total += losses.detach().sum(1)
         train = total / weights.sum(1)
-        differences = _differences(ensemble, inputs, kept)
-        held = _masked_loss(differences, p_left, weights == 0, kept, settings.noise)
+        judgement = _returns(ensemble, inputs, kept)
+        held = _masked_mean(task.losses(judgement, kept, settings.noise), weights == 0, kept)
         _adapt_l2(ensemble.l2, held, train)
         # A handful of answers may leave a member none to be judged by but its own.
         judged = float(torch.where(held.isnan(), train, held).mean())
         if judged < best_loss - 1e-4:
             best_loss, best_net, stale = judged, _copy(ensemble.net), 0
-            best_differences = differences
+            best_differences = judgement[..., 0] - judgement[..., 1]
         else:
             stale += 1
             if stale >= settings.patience:
@@ -260,50 +282,44 @@ def _training(net: torch.nn.Module, rng: Generator, device: torch.device) -> Ite
             net.eval()
 
 
-def _step(
-    ensemble: RewardEnsemble,
-    optimizer: torch.optim.Optimizer,
-    inputs: Tensor,
-    steps_each: float,
-    p_left: Tensor,
-    weight: Tensor,
-    noise: float,
-    beside: Tensor | float = 0.0,
-) -> Tensor:
-    """One step of gradient descent; the members' summed losses before it, (M,)."""
-    returns = steps_each * returns_of(ensemble, inputs)
-    losses = bradley_terry_loss(returns[..., 0], returns[..., 1], p_left, noise) * weight
+def _step(ensemble: RewardEnsemble, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One step of gradient descent, each member's L2 with it."""
     optimizer.zero_grad()
-    loss = (losses.sum(1) / weight.sum(1).clamp_min(1)).sum() + beside
     loss.backward()  # type: ignore[no-untyped-call]
     for parameter in ensemble.parameters():
         if parameter.grad is not None and parameter.dim() >= 3:  # not those of batch norm
             l2 = ensemble.l2.view(-1, *[1] * (parameter.dim() - 1))
             parameter.grad.addcmul_(l2, parameter.detach())
     optimizer.step()
-    return losses.detach().sum(1)
 
 
 @torch.no_grad()
-def _differences(ensemble: RewardEnsemble, inputs: Tensor, index: Tensor) -> Tensor:
-    """Left minus right returns that each member predicts for comparisons of its own, (M, K)."""
+def _returns(ensemble: RewardEnsemble, inputs: Tensor, index: Tensor) -> Tensor:
+    """Returns that each member predicts for both sides of comparisons of its own, (M, K, 2)."""
     pairs = max(1, _JUDGED_VALUES // (len(index) * inputs[0].numel()))
     found = [returns_of(ensemble, rows(inputs, part)) for part in torch.split(index, pairs, dim=1)]
-    returns = torch.cat(found, dim=1)
+    return torch.cat(found, dim=1)
+
+
+def _differences(ensemble: RewardEnsemble, inputs: Tensor, index: Tensor) -> Tensor:
+    """Left minus right, (M, K)."""
+    returns = _returns(ensemble, inputs, index)
     return returns[..., 0] - returns[..., 1]
 
 
-def _masked_loss(
-    differences: Tensor, p_left: Tensor, mask: Tensor, index: Tensor, noise: float = 0.0
-) -> Tensor:
-    """Mean loss of each member on those of its comparisons that count, (M,); NaN: there are none.
+def _masked_loss(differences: Tensor, p_left: Tensor, mask: Tensor, index: Tensor) -> Tensor:
+    """Mean loss of each member's answers that count, (M,); NaN: there are none.
 
     Args:
       differences: of the comparisons at `index`, (M, K).
       p_left, mask: of all comparisons, (N,) and (M, N).
     """
     zero = torch.zeros_like(differences)
-    losses = bradley_terry_loss(differences, zero, p_left[index], noise)
+    return _masked_mean(bradley_terry_loss(differences, zero, p_left[index]), mask, index)
+
+
+def _masked_mean(losses: Tensor, mask: Tensor, index: Tensor) -> Tensor:
+    """Mean of the losses (M, K) at `index` where a mask of all comparisons (M, N) is true, (M,)."""
     counts = mask.gather(1, index)
     return (losses * counts).sum(1) / counts.sum(1)
 
@@ -312,7 +328,7 @@ def _adapt_l2(l2: Tensor, heldout: Tensor, train: Tensor) -> None:
     ratio = heldout / train
     l2[ratio > OVERFIT_HIGH] *= _L2_STEP
     l2[ratio < OVERFIT_LOW] /= _L2_STEP
-    l2.clamp_(_L2_LEAST, _L2_MOST)
+    l2[l2 > 0] = l2[l2 > 0].clamp(_L2_LEAST, _L2_MOST)  # none at all stays none
 
 
 def _calibrate(

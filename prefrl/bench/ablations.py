@@ -1,0 +1,81 @@
+"""What each part of the loop is worth: one taken away, or one added, at a hundred labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from prefrl.bench.arms import ABLATIONS, ALL_OF_IT, ONLY, ablation_arm
+from prefrl.bench.curves import draw_intervals
+from prefrl.bench.loop import COLUMNS, measure, score_matrix
+from prefrl.bench.references import require_references
+from prefrl.bench.study import Row, Study
+from prefrl.bench.tasks import SEEDS, mean_interval, row_spec, seeds_wanted
+
+TASKS = ("half_cheetah", "walker2d")
+
+
+def tasks_of(name: str) -> Sequence[str]:
+    """Tasks in whose presets an ablation changes something."""
+    return ONLY.get(name, TASKS)
+
+
+def headline_name(name: str) -> str:
+    """What the headline calls an ablation."""
+    return name.replace(",", "").replace("-", "_").replace(" ", "_").lower()
+
+
+def headline(rows: Sequence[Row]) -> Mapping[str, float]:
+    """Mean score of each arm whose seeds are all there, and what it is more than all of it has.
+
+    The difference has 95 % of a stratified bootstrap beside it.
+    """
+    whole = score_matrix(rows, [(task, ALL_OF_IT) for task in TASKS])
+    found = {"all_of_it": float(whole.mean())} if len(whole) >= seeds_wanted(rows) else {}
+    for name, (more, low, high) in _differences(rows).items():
+        scores = score_matrix(rows, [(task, ablation_arm(name)) for task in tasks_of(name)])
+        key = headline_name(name)
+        found |= {key: float(scores.mean()), f"{key}_minus_all": more}
+        found |= {f"{key}_minus_all_low": low, f"{key}_minus_all_high": high}
+    return found
+
+
+def _differences(rows: Sequence[Row]) -> dict[str, tuple[float, float, float]]:
+    """By ablation: its mean score less that of all of it, on the same tasks."""
+    found = {}
+    for name in ABLATIONS:
+        own, whole = (
+            score_matrix(rows, [(task, arm) for task in tasks_of(name)])
+            for arm in (ablation_arm(name), ALL_OF_IT)
+        )
+        if min(len(own), len(whole)) >= seeds_wanted(rows):
+            found[name] = mean_interval(own, less=whole)
+    return found
+
+
+def specs(quick: bool) -> Sequence[Row]:
+    """Seed by seed, so that what there is of the study is of all arms alike."""
+    arms = {ALL_OF_IT: TASKS} | {ablation_arm(name): tasks_of(name) for name in ABLATIONS}
+    rows = [
+        row_spec(task, arm, seed, quick)
+        for seed in SEEDS[: 1 if quick else None]
+        for arm, tasks in arms.items()
+        for task in tasks
+    ]
+    return [row for row in rows if not quick or row["task"] == TASKS[0]]
+
+
+def picture(rows: Sequence[Row], path: Path) -> None:
+    """Each ablation's difference, with its interval."""
+    draw_intervals(_differences(rows), path, f"score less that of all of it, {ALL_OF_IT}", 0)
+
+
+ABLATIONS_STUDY = Study(
+    name="ablations",
+    specs=specs,
+    measure=measure,
+    headline=headline,
+    columns=COLUMNS,
+    require=require_references,
+    picture=picture,
+)

@@ -1,0 +1,80 @@
+"""What the arms of ablations, teachers and gates change in a task's preset."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefrl.config import merged
+from prefrl.labelers.oracle import TEACHERS
+
+Changes = dict[str, Any]
+
+ALL_OF_IT = "100 labels"
+FEW: Changes = {"labels": {"budget": 100}}
+"""What every ablation starts from: with the preset's 700 little would be missed."""
+
+OF_THE_PAPER: dict[str, Changes] = {
+    "random queries": {"labels": {"strategy": "uniform", "ask_above": 0.0}},
+    "no ensemble": {"reward": {"members": 1}, "labels": {"ask_above": 0.0}},
+    "no online queries": {"labels": {"schedule": "all-at-start"}},
+    "no L2": {"reward": {"l2": 0.0}},
+    "segments of one step": {"labels": {"segment_length": 1}},
+    "true returns as targets": {"reward": {"target": "returns"}},
+}
+"""Christiano et al. 2017, section 3.3. One member never disagrees: there, too, its queries are
+random."""
+
+OURS: dict[str, Changes] = {
+    "no noise model": {"reward": {"noise": 0.0}},
+    "no gate": {"labels": {"ask_above": 0.0}},
+    "older segments too": {"labels": {"pool_size": 1000}},
+    "half near on-policy": {"labels": {"on_policy_share": 0.5}},  # QPA, Hu et al. 2024
+    # DUO, Feng et al. 2025
+    "diverse queries": {"labels": {"strategy": "k-center-mutual-information"}},
+    "crops": {"reward": {"crop": 0.8}},  # SURF, Park et al. 2022, and the next two
+    "pseudo-labels": {"reward": {"pseudo_labels": 0.95}},
+    "crops and pseudo-labels": {"reward": {"crop": 0.8, "pseudo_labels": 0.95}},
+    "dynamics foretold": {"reward": {"dynamics": 0.5}},  # REED, Metcalf et al. 2024
+    "exploration first": {"agent": {"explore_steps": 32_768}},  # PEBBLE, Lee et al. 2021
+    "bonus for disagreement": {"reward": {"bonus": 0.5}},  # RUNE, Liang et al. 2022
+    "pessimism": {"reward": {"pessimism": 0.5}},  # Coste et al. 2024
+    # LiRE, Choi et al. 2024
+    "implied answers": {"reward": {"transitive": True}, "labels": {"reuse": 0.5}},
+    "fits from new weights": {"reward": {"restart": True}},
+    "critic kept in step": {"agent": {"critic_epochs": 5}},
+    "reward of the state alone": {"reward": {"net": "state-mlp"}},
+    "reward of actions too": {"reward": {"net": "mlp"}},
+    "mistakes": {"labels": {"labeler": "mistake"}},
+    # RIME, Cheng et al. 2024
+    "mistakes, doubted": {"labels": {"labeler": "mistake"}, "reward": {"doubt": True}},
+}
+"""What the paper did not take away, and what others have added since."""
+
+ABLATIONS = OF_THE_PAPER | OURS
+ONLY = {
+    "older segments too": ("walker2d",),
+    "reward of the state alone": ("half_cheetah",),
+    "reward of actions too": ("walker2d",),
+}
+"""Tasks of those that are the preset itself elsewhere."""
+
+THRESHOLDS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3)
+
+
+def ablation_arm(name: str) -> str:
+    """An ablation's arm."""
+    return f"{ALL_OF_IT}, {name}"
+
+
+def teacher_arm(teacher: str) -> str:
+    """The arm of a teacher; the presets have the oracle."""
+    return "default" if teacher == "oracle" else f"{teacher} teacher"
+
+
+ADDED: dict[str, Changes] = {
+    ALL_OF_IT: FEW,
+    **{ablation_arm(name): merged(FEW, changes) for name, changes in ABLATIONS.items()},
+    **{teacher_arm(name): {"labels": {"labeler": name}} for name in TEACHERS if name != "oracle"},
+    **{f"gate at {least:g}": {"labels": {"ask_above": least}} for least in THRESHOLDS if least},
+}
+"""Arms by name."""

@@ -1,0 +1,80 @@
+"""What the gate spares and costs: labels asked and score, over its threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from prefrl.bench.arms import THRESHOLDS
+from prefrl.bench.curves import draw_gate
+from prefrl.bench.loop import COLUMNS, measure, scores_of
+from prefrl.bench.references import require_references
+from prefrl.bench.study import Row, Study
+from prefrl.bench.tasks import SEEDS, row_spec, rows_of, seeds_wanted, task_config
+
+TASKS = ("half_cheetah", "pendulum")
+
+
+def gate_arm(task: str, threshold: float) -> str:
+    """The arm with this least disagreement: the preset itself where that is its own."""
+    own = task_config(task, "default", 0, quick=False).labels.ask_above
+    if threshold == own:
+        return "default"
+    return f"gate at {threshold:g}" if threshold else "no gate"
+
+
+def headline(rows: Sequence[Row]) -> Mapping[str, float]:
+    """Of each threshold: mean score over tasks and seeds, and the share of the labels asked."""
+    found: dict[str, float] = {}
+    for threshold in THRESHOLDS:
+        by_task = [_rows(rows, task, threshold) for task in TASKS]
+        if min(map(len, by_task)) >= seeds_wanted(rows):
+            mine = [row for some in by_task for row in some]
+            found[f"score_above_{threshold:g}"] = float(np.mean(scores_of(mine)))
+            asked = [row["labels"] / row["offered"] for row in mine]
+            found[f"asked_above_{threshold:g}"] = float(np.mean(asked))
+    return found
+
+
+def _rows(rows: Sequence[Row], task: str, threshold: float) -> list[Row]:
+    return rows_of(rows, task, gate_arm(task, threshold))
+
+
+def specs(quick: bool) -> Sequence[Row]:
+    """Seed by seed, so that what there is of the study is of all thresholds alike."""
+    return [
+        row_spec(task, gate_arm(task, threshold), seed, quick)
+        for seed in SEEDS[: 1 if quick else None]
+        for threshold in THRESHOLDS
+        for task in TASKS
+    ]
+
+
+def picture(rows: Sequence[Row], path: Path) -> None:
+    """Mean score over mean labels."""
+    points = {
+        task: {
+            threshold: (
+                float(np.mean([row["labels"] for row in mine])),
+                float(np.mean(scores_of(mine))),
+            )
+            for threshold in THRESHOLDS
+            if (mine := _rows(rows, task, threshold))
+        }
+        for task in TASKS
+    }
+    draw_gate(points, path)
+
+
+GATE = Study(
+    name="gate",
+    specs=specs,
+    measure=measure,
+    headline=headline,
+    columns=COLUMNS,
+    require=require_references,
+    alike=("loop", "environments", "teachers"),
+    picture=picture,
+)
