@@ -24,7 +24,7 @@ from prefrl.bench.arms import (
 from prefrl.bench.curves import draw_curves
 from prefrl.bench.study import Row
 from prefrl.bench.tasks import iqm_interval, mean_interval, row_config, task_config
-from prefrl.config import RunConfig, from_mapping, merged, settings_key, to_mapping
+from prefrl.config import RunConfig, first_batch, from_mapping, merged, settings_key, to_mapping
 from prefrl.evaluate import reference_key
 from prefrl.labelers.oracle import TEACHERS
 from prefrl.metrics import read_metrics
@@ -76,7 +76,8 @@ def test_an_ablation_changes_what_it_says() -> None:
     base = {task: task_config(task, ALL_OF_IT, 0, False) for task in ablations.TASKS}
     for task, config in base.items():
         usual = task_config(task, "default", 0, False)
-        assert changed(config, usual) == {"labels.budget"} and config.labels.budget == 100
+        assert changed(config, usual) == {"labels.budget", "labels.first_share"}
+        assert (config.labels.budget, first_batch(config.labels)) == (50, 25)
     for name in ABLATIONS:
         for task in ablations.tasks_of(name):
             found = changed(task_config(task, ablation_arm(name), 0, False), base[task])
@@ -89,7 +90,7 @@ def test_an_ablation_changes_what_it_says() -> None:
 
 
 def test_ablations_are_measured_by_all_of_it() -> None:
-    """Seeds score 0.1 around their arm's mean: HalfCheetah 1.0, Walker2d 0.6, 0.3 less without."""
+    """Seeds score 0.1 around their arm's mean: HalfCheetah 1.0, Hopper 0.6, 0.3 less without."""
 
     def scored(spec: Row) -> Row:
         middle = 1.0 if spec["task"] == "half_cheetah" else 0.6
@@ -106,7 +107,7 @@ def test_ablations_are_measured_by_all_of_it() -> None:
     )
     assert found["crops_and_pseudo_labels_minus_all"] == pytest.approx(0)
     assert found["reward_of_the_state_alone"] == pytest.approx(1.0), "HalfCheetah's"
-    assert found["reward_of_actions_too_minus_all"] == pytest.approx(0), "Walker2d's by Walker2d's"
+    assert found["reward_of_actions_too_minus_all"] == pytest.approx(0), "Hopper's by Hopper's"
     assert len(found) == 1 + 4 * len(ABLATIONS)
 
     two_seeds = [row for row in every if row["seed"] < 2]
