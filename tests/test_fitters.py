@@ -92,6 +92,25 @@ def test_what_was_fitted_elsewhere_is_not_fitted_again(store: ComparisonStore) -
     assert metrics is not None and metrics["comparisons"] == 12
 
 
+def test_new_answers_are_in_the_part_that_a_refit_looks_at(
+    store: ComparisonStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+
+    def keep(*arguments: Any) -> None:
+        told.append(arguments[-1])
+
+    monkeypatch.setattr("prefrl.reward.fitters.fit", keep)
+    fitter = InlineFitter(build(), store, FitSettings(), seed=0)
+    asked = store.add(linear_task(12))
+    for some in (asked[:8], asked[8:11]):
+        answer(store, some)
+        fitter.update()
+    store.answer(asked[11].id or 0, Preference.INCOMPARABLE, "test")
+    fitter.update()
+    assert told == [8, 3, 0]
+
+
 def test_a_process_goes_on_from_the_trainers_first_fit(
     store: ComparisonStore, tmp_path: Path
 ) -> None:
