@@ -7,13 +7,14 @@ from prefrl.bench.loop import LOOP
 from prefrl.bench.overhead import OVERHEAD
 from prefrl.bench.references import REFERENCES_STUDY
 from prefrl.bench.rendering import RENDERING
+from prefrl.bench.speed import SPEED
 from prefrl.bench.viewer import VIEWER
 
 STUDIES = {
     study.name: study
     for study in (
         *(REFERENCES_STUDY, LOOP, LABELS, ENVIRONMENTS, BACKFLIP, ONE_LEG, GRASP, ATARI),
-        *(OVERHEAD, RENDERING, VIEWER),
+        *(OVERHEAD, SPEED, RENDERING, VIEWER),
     )
 }
 
