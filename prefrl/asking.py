@@ -17,6 +17,7 @@ from prefrl.segments import SegmentPool
 from prefrl.types import Array, Query, Segment
 
 _KNOWN = 1000  # segments that were asked about, the latest ones
+_ASKED = 1500  # pairs to keep a distance from: older ones are of an agent of long ago
 _AT_ONCE = 64
 """Queries whose features are computed together."""
 
@@ -42,7 +43,7 @@ class Asker:
     rng: Generator
     on_policy_share: float = 0.0
     reuse: float = 0.0
-    _asked: list[Array] = field(default_factory=list)  # what describes each pair
+    _asked: deque[Array] = field(default_factory=lambda: deque(maxlen=_ASKED))  # their features
     _known: deque[Segment] = field(default_factory=lambda: deque(maxlen=_KNOWN))
 
     def uniformly(self, n: int, step: int) -> list[Query]:

@@ -112,6 +112,10 @@ class RewardConfig:
     """Most passes over the comparisons in the first fit."""
     refit_epochs: int = 4
     """Most passes in each later fit, which goes on from the one before."""
+    refit_part: int = 1000
+    """Comparisons that a later fit looks at where there are over 1.5 times as many: new ones, and
+    others drawn anew each time, so that an answer never costs more than after the first thousand.
+    0: all; so it is, too, where labels.max_comparisons says how many."""
     patience: int = 5
     """Passes without a better held-out loss after which a fit stops."""
     crop: float = 1.0
@@ -380,6 +384,7 @@ def validate(config: RunConfig) -> None:
         ("reward.batch_size", reward.batch_size, 1, math.inf),
         ("reward.max_epochs", reward.max_epochs, 1, math.inf),
         ("reward.refit_epochs", reward.refit_epochs, 1, math.inf),
+        ("reward.refit_part", reward.refit_part, 0, math.inf),
         ("reward.patience", reward.patience, 1, math.inf),
         ("agent.explore_steps", config.agent.explore_steps, 0, math.inf),
         ("agent.critic_epochs", config.agent.critic_epochs, 0, math.inf),

@@ -12,9 +12,10 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import registry
 from stable_baselines3.common.preprocessing import is_image_space
-from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
+from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv
 
 from prefrl.config import nearest
+from prefrl.in_process import InProcessVecEnv
 from prefrl.plugins import load_environments
 from prefrl.pools import pool_vec_env
 from prefrl.process import deaf_to_ctrl_c
@@ -78,7 +79,7 @@ def make_vec_env(
         probe.close()
         venv = _in_processes(builders)
     else:
-        venv = DummyVecEnv([lambda: probe, *builders[1:]])
+        venv = InProcessVecEnv([lambda: probe, *builders[1:]])
     venv.seed(seed)
     return venv
 

@@ -262,6 +262,8 @@ def build_fitter(
     r = config.reward
     settings = FitSettings(**{field.name: getattr(r, field.name) for field in fields(FitSettings)})
     latest = config.labels.max_comparisons
+    if latest:  # a bound of its own
+        settings = replace(settings, refit_part=0)
     if r.fit == "sync":
         return InlineFitter(reward, store, settings, config.seed, latest)
     build = partial(_rebuild_reward, config, env.observation_space, env.action_space)

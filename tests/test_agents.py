@@ -10,10 +10,11 @@ import pytest
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.distributions import DiagGaussianDistribution
 from stable_baselines3.common.torch_layers import NatureCNN
 from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
-from prefrl.agents import AGENTS, agent_spec
+from prefrl.agents import AGENTS, Gaussian, agent_spec
 from prefrl.environments import make_env, make_vec_env
 from prefrl.loop import act_at_random
 from prefrl.recorder import Recorder
@@ -226,3 +227,29 @@ def test_plain_policy_gradient_learns_to_balance_a_pole() -> None:
     assert trained.ep_info_buffer
     lengths = [episode["l"] for episode in trained.ep_info_buffer]
     assert np.mean(lengths) > 150
+
+
+def test_actions_are_drawn_as_sb3_draws_them() -> None:
+    agent, _, _ = on_preferences("ppo", "Pendulum-v1")
+    obs, mean = torch.randn(5, 3), torch.randn(5, 1)
+    log_std, actions = torch.full((1,), -0.5), torch.randn(5, 1)
+    ours, sb3 = agent.policy.action_dist, DiagGaussianDistribution(1)
+    assert isinstance(ours, Gaussian)
+    for found, wanted in zip(
+        _said(ours, mean, log_std, actions), _said(sb3, mean, log_std, actions), strict=True
+    ):
+        assert torch.equal(found, wanted)
+    agent.policy(obs)
+    for broken in (torch.nan, torch.inf, -torch.inf):
+        with pytest.raises(ValueError, match="not finite"):
+            ours.proba_distribution(torch.tensor([[1.0], [broken]]), log_std)
+        with pytest.raises(ValueError, match="not finite"):
+            ours.proba_distribution(mean, torch.tensor([broken]))
+
+
+def _said(
+    distribution: Any, mean: torch.Tensor, log_std: torch.Tensor, actions: torch.Tensor
+) -> list[torch.Tensor]:
+    torch.manual_seed(0)
+    known = distribution.proba_distribution(mean, log_std)
+    return [known.sample(), known.mode(), known.log_prob(actions), known.entropy()]

@@ -9,10 +9,10 @@ import pytest
 from numpy.random import default_rng
 
 from prefrl.asking import Asker
-from prefrl.queries import STRATEGIES
+from prefrl.queries import STRATEGIES, Candidates
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.segments import SegmentPool
-from prefrl.types import Segment
+from prefrl.types import Array, Segment
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
@@ -28,3 +28,28 @@ def test_a_share_of_the_candidates_is_of_the_newest_batch(
     new = np.mean([q.left.obs.all() and q.right.obs.all() for q in queries])
     assert new == pytest.approx(share + (1 - share) * 0.01, abs=0.2)
     assert all(q.left is not q.right for q in queries)
+
+
+def test_a_distance_is_kept_from_the_latest_pairs(
+    segment_of: Callable[..., Segment],
+    ensemble_of: Callable[..., RewardEnsemble],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So that a question costs as much after ten thousand as after a thousand."""
+    monkeypatch.setattr("prefrl.asking._ASKED", 20)
+    met: list[Array] = []
+
+    def first(candidates: Candidates, n: int, rng: np.random.Generator) -> Array:
+        met.append(candidates.asked)
+        return np.arange(n)
+
+    pool = SegmentPool(100)
+    pool.add([segment_of(np.full((8, 3), i)) for i in range(50)])
+    asker = Asker(pool, ensemble_of(), first, 10, default_rng(0))
+    asked = []
+    for _ in range(4):
+        queries, _ = asker.best(8, 0.0, step=2)
+        sides = [asker.reward.features([getattr(q, s) for q in queries]) for s in ("left", "right")]
+        asked.extend(np.concatenate(sides, axis=1))
+    assert [len(before) for before in met] == [0, 8, 16, 20]
+    np.testing.assert_array_equal(met[-1], asked[4:24])

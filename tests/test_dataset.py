@@ -264,3 +264,39 @@ def test_rows_and_targets_stay_together_however_answers_come_and_go(
         assert queries_of(data) == kept[len(kept) - len(data) :]
         assert data.p_left.tolist() == [standing[q] for q in queries_of(data)]
         assert len(data) >= min(latest, len(kept)) - sum(p is INCOMPARABLE for _, p in given_)
+
+
+@given(
+    n=st.integers(2, 12),
+    newest=st.integers(0, 40),
+    withdrawn=st.sets(st.integers(1, 30), max_size=10),
+    seed=st.integers(0, 9),
+)
+def test_a_part_has_what_is_new_and_others_at_random(
+    ensemble_of: Callable[..., RewardEnsemble],
+    n: int,
+    newest: int,
+    withdrawn: set[int],
+    seed: int,
+) -> None:
+    data, answer = ComparisonData(ensemble_of(), seed=0), Answers()
+    assert data.add([answer(query, LEFT) for query in range(1, 31)]) == 30
+    assert data.add([answer(query, None) for query in sorted(withdrawn)]) == 0
+    part = data.part(n, newest, np.random.default_rng(seed))
+    chosen, every = queries_of(part), queries_of(data)
+    assert len(part) == len(set(chosen)) == n and set(chosen) <= set(every)
+    assert chosen == [query for query in every if query in chosen], "in order of the answers"
+    surely = min(newest, n // 2)
+    assert chosen[n - surely :] == every[len(every) - surely :]
+    weights = dict(zip(every, data.bootstrap_weights(5).tolist(), strict=True))
+    drawn = part.bootstrap_weights(5)
+    known = np.array([weights[query] for query in chosen])
+    assert (drawn == known)[:, known.any(0)].all(), "what a member is judged by stays held out"
+    assert len(data) == 30 - len(withdrawn)
+
+
+def test_every_older_comparison_has_its_turn(data: ComparisonData, answer: Answers) -> None:
+    data.add([answer(query, LEFT) for query in range(1, 31)])
+    parts = [queries_of(data.part(10, 4, np.random.default_rng(seed))) for seed in range(200)]
+    counts = np.bincount(np.concatenate(parts), minlength=31)[1:]
+    assert (counts[26:] == 200).all() and (counts[:26] > 20).all()

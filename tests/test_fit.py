@@ -611,3 +611,43 @@ def test_a_fit_may_begin_anew(ensemble_of: Ensembles) -> None:
         assert metrics["epochs"] > 2
         fitted.append({n: p.clone() for n, p in ensemble.net.state_dict().items()})
     assert all(torch.equal(fitted[0][name], fitted[1][name]) for name in fitted[0])
+
+
+def test_a_refit_to_many_answers_looks_at_a_part_of_them(ensemble_of: Ensembles) -> None:
+    ensemble = ensemble_of(scaled=False, hidden=(32,))
+    data = data_of(ensemble, linear_task(400, rng()))
+    settings = FitSettings(learning_rate=5e-3, refit_part=100)
+    assert fit(ensemble, data, settings, rng())["comparisons"] == 400, "the first is of all"
+    reference = data.reference
+    for seed in range(3):
+        metrics = fit(ensemble, data, settings, rng(seed), new=10)
+        assert metrics["comparisons"] == 100 and metrics["epochs"] <= settings.refit_epochs
+    rewards = ensemble(reference.reshape(-1, 4)).detach()
+    spread = (rewards - ensemble.reward_mean) / ensemble.reward_std
+    assert torch.allclose(spread.std(1), torch.ones(3), atol=1e-4), "scaled on the same batch"
+    unseen = random_segments(400, rng(1))
+    returns = ensemble.member_returns(unseen).mean(0)
+    truth = np.array([s.true_return for s in unseen])
+    assert ((returns[::2] > returns[1::2]) == (truth[::2] > truth[1::2])).mean() > 0.9
+
+
+@pytest.mark.parametrize("n", [40, 60])
+def test_a_refit_to_few_answers_looks_at_all_of_them(ensemble_of: Ensembles, n: int) -> None:
+    """And draws no other numbers than one without a bound."""
+    fitted = []
+    for part in (0, 40):
+        ensemble = ensemble_of(scaled=False)
+        data = data_of(ensemble, linear_task(n, rng()))
+        settings = FitSettings(max_epochs=3, refit_part=part)
+        for _ in range(2):
+            metrics = fit(ensemble, data, settings, draws := rng(5))
+        assert metrics["comparisons"] == n
+        fitted.append([*ensemble.state_dict().values(), torch.as_tensor(draws.random())])
+    assert all(torch.equal(one, other) for one, other in zip(*fitted, strict=True))
+
+
+def test_a_fit_that_begins_anew_is_of_all_answers(ensemble_of: Ensembles) -> None:
+    ensemble = ensemble_of(scaled=False)
+    data = data_of(ensemble, linear_task(60, rng()))
+    settings = FitSettings(max_epochs=2, restart=True, refit_part=20)
+    assert [fit(ensemble, data, settings, rng())["comparisons"] for _ in range(2)] == [60, 60]

@@ -13,9 +13,13 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from prefrl.config import from_mapping
+from prefrl.environments import make_env
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.reward.fit import FitMetrics, FitSettings
 from prefrl.reward.fitters import BackgroundFitter, InlineFitter
+from prefrl.run import build_fitter
+from prefrl.rundir import RunDir
 from prefrl.store import ComparisonStore
 from prefrl.types import Preference, Query, Segment
 
@@ -90,6 +94,35 @@ def test_what_was_fitted_elsewhere_is_not_fitted_again(store: ComparisonStore) -
     answer(store, asked[10:])
     metrics = again.update()
     assert metrics is not None and metrics["comparisons"] == 12
+
+
+def test_new_answers_are_in_the_part_that_a_refit_looks_at(
+    store: ComparisonStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+
+    def keep(*arguments: Any) -> None:
+        told.append(arguments[-1])
+
+    monkeypatch.setattr("prefrl.reward.fitters.fit", keep)
+    fitter = InlineFitter(build(), store, FitSettings(), seed=0)
+    asked = store.add(linear_task(12))
+    for some in (asked[:8], asked[8:11]):
+        answer(store, some)
+        fitter.update()
+    store.answer(asked[11].id or 0, Preference.INCOMPARABLE, "test")
+    fitter.update()
+    assert told == [8, 3, 0]
+
+
+@pytest.mark.parametrize(("latest", "part"), [(0, 1000), (3000, 0)])
+def test_comparisons_that_are_bounded_already_are_all_looked_at(
+    store: ComparisonStore, tmp_path: Path, latest: int, part: int
+) -> None:
+    config = from_mapping({"labels": {"max_comparisons": latest}, "reward": {"fit": "sync"}})
+    fitter = build_fitter(config, RunDir(tmp_path), build(), store, make_env("Pendulum-v1", 1))
+    assert isinstance(fitter, InlineFitter)
+    assert fitter._settings.refit_part == part and fitter._settings.refit_epochs == 4
 
 
 def test_a_process_goes_on_from_the_trainers_first_fit(

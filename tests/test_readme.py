@@ -255,19 +255,42 @@ def test_table_replaces_what_was_there() -> None:
 
 
 def test_studies_make_the_numbers_that_the_table_names() -> None:
-    from prefrl.bench import ablations, agents, behaviours, environments, gate, loop, teachers
+    from prefrl.bench import (
+        ablations,
+        agents,
+        behaviours,
+        environments,
+        gate,
+        loop,
+        speed,
+        teachers,
+    )
     from prefrl.bench.overhead import TASKS, headline
+    from prefrl.bench.stages import STAGES
     from prefrl.bench.tasks import ARMS
     from prefrl.evaluate import LEAKS
 
     numbers = {"score": 0.5, "labels": 1, "offered": 2}
     errors = {"gate_error_above": 0.2, "gate_error_below": 0.1}
     rows = [spec | numbers | errors for spec in loop.specs(quick=False)]
+    timed = {
+        "ratio": 3.0,
+        "fast_return": 2.0,
+        "plain_return": 1.0,
+        "cpu_seconds": 3.0,
+        "seconds": 3.0,
+        "heldout_accuracy": 0.9,
+        "p95_ms": 5.0,
+        "cost_ratio": 1.0,
+    }
+    shares = {"share": dict.fromkeys((*STAGES, "rest"), 0.1)}
+    measured = [spec | timed | shares for spec in speed.specs(quick=False)]
     pairs = [{"task": t, "fit": f, "ratio": 1.0} for t in TASKS for f in ("async", "sync")]
     assert set(ARMS) | set(LEAKS) >= {a for _, a in loop.LOOP_ROWS}
     assert set(loop.headline(rows)) >= set(tables.LINES["loop"])
     assert "halfcheetah_700_iqm" not in loop.headline(rows[1:]), "an arm half done has no number"
     assert set(headline(pairs)) >= set(tables.LINES["overhead"])
+    assert set(speed.headline(measured)) >= set(tables.LINES["speed"])
     suite = [spec | numbers for spec in environments.specs(quick=False)]
     assert set(environments.headline(suite)) == set(tables.LINES["environments"])
     for study in (ablations, gate, teachers):

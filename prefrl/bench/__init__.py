@@ -10,6 +10,7 @@ from prefrl.bench.loop import LOOP
 from prefrl.bench.overhead import OVERHEAD
 from prefrl.bench.references import REFERENCES_STUDY
 from prefrl.bench.rendering import RENDERING
+from prefrl.bench.speed import SPEED
 from prefrl.bench.teachers import TEACHERS_STUDY
 from prefrl.bench.viewer import VIEWER
 
@@ -18,7 +19,7 @@ STUDIES = {
     for study in (
         *(REFERENCES_STUDY, LOOP, LABELS, ENVIRONMENTS, BACKFLIP, ONE_LEG, GRASP, ATARI),
         *(ABLATIONS_STUDY, TEACHERS_STUDY, GATE, AGENTS_STUDY),
-        *(OVERHEAD, RENDERING, VIEWER),
+        *(OVERHEAD, SPEED, RENDERING, VIEWER),
     )
 }
 

@@ -11,19 +11,15 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from prefrl.bench.study import Row, Study
+from prefrl.bench.study import Row, Study, in_fresh_process
 from prefrl.config import PRESETS, RunConfig, from_mapping, load
 from prefrl.evaluate import train_rl
-from prefrl.process import end_with_parent
 from prefrl.run import train
 from prefrl.rundir import RunDir
-from prefrl.types import MachineError
 
 TASKS = {"half_cheetah": 200_000, "pendulum": 100_000}
 """Steps of each side of a pair."""
@@ -34,7 +30,7 @@ PAIRS = 5
 def measure(spec: Row, work: Path) -> Row:
     """One pair: plain PPO and the loop, each in a fresh process, in alternating order."""
     sides = ["plain", "loop"] if spec["pair"] % 2 == 0 else ["loop", "plain"]
-    rates = {side: _in_fresh_process(side, spec, work) for side in sides}
+    rates = {side: in_fresh_process(steps_per_second, side, spec, work) for side in sides}
     return spec | {
         "plain_steps_per_second": rates["plain"],
         "loop_steps_per_second": rates["loop"],
@@ -54,25 +50,6 @@ def steps_per_second(side: str, spec: Row, work: Path) -> float:
         train(config, RunDir.create(folder, config))
         shutil.rmtree(folder, ignore_errors=True)
     return config.steps / (time.monotonic() - started)
-
-
-def _in_fresh_process(side: str, spec: Row, work: Path) -> float:
-    context = get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_send, args=(theirs, side, spec, work))
-    process.start()
-    theirs.close()
-    try:
-        rate: float = ours.recv()
-    except EOFError:
-        raise MachineError(f"the {side} side of {spec} ended: see its message above") from None
-    process.join()
-    return rate
-
-
-def _send(pipe: Any, side: str, spec: Row, work: Path) -> None:
-    end_with_parent()
-    pipe.send(steps_per_second(side, spec, work))
 
 
 def _config(spec: Row) -> RunConfig:

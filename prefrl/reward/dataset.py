@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
@@ -9,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.random import Generator
 from torch import Tensor
 
 from prefrl.reward.ensemble import RewardEnsemble
@@ -53,12 +55,15 @@ class ComparisonData:
     def __len__(self) -> int:
         return len(self._kept())
 
-    def add(self, comparisons: Iterable[Comparison]) -> None:
+    def add(self, comparisons: Iterable[Comparison]) -> int:
         """Take in new answers, in the order in which they were given.
 
+        Returns:
+          How many of them there is something to learn from.
         Raises:
           PrefrlError: a segment's length differs from those before.
         """
+        taken = 0
         for comparison in comparisons:
             query = comparison.query
             assert query.id is not None
@@ -72,8 +77,27 @@ class ComparisonData:
             sides = [self._encode(s.obs, s.actions) for s in (query.left, query.right)]
             returns = query.left.true_return, query.right.true_return
             self._append(query.id, torch.stack(sides), p_left, returns)
+            taken += 1
             if math.isnan(query.disagreement):
                 self._add_to_first_batch(query.id)
+        return taken
+
+    def part(self, n: int, newest: int, rng: Generator) -> ComparisonData:
+        """The newest comparisons and others at random, in the order in which they were answered.
+
+        Args:
+          n: how many in all; there are more.
+          newest: how many of the newest are surely among them; at most half of n are.
+        Returns:
+          Comparisons to read and not to add to: their segments are those kept here.
+        """
+        queries = self._kept()
+        older = len(queries) - min(newest, n // 2)
+        drawn = rng.choice(older, size=n - (len(queries) - older), replace=False)
+        chosen = [queries[i] for i in sorted(drawn)] + queries[older:]
+        part = copy.copy(self)
+        part._rows = {query: self._rows[query] for query in chosen}
+        return part
 
     @property
     def inputs(self) -> Tensor:

@@ -32,10 +32,16 @@ INFORMED_ACCURACY = 0.7
 """Share of right held-out answers from which members that agree are taken to know the answer."""
 ENOUGH_TO_JUDGE = 100
 """Held-out answers, ties apart, after which a reward that still guesses is not followed."""
+WORTH_PARTING = 1.5
+"""Times `refit_part` comparisons, up to which a refit looks at all of them."""
 
 
 class FitMetrics(TypedDict):
-    """What a fit reports: means over members, of held-out pairs where it says so."""
+    """What a fit reports: means over members, of held-out pairs where it says so.
+
+    Attributes:
+      comparisons: those it looked at.
+    """
 
     comparisons: int
     heldout_accuracy: float
@@ -55,6 +61,7 @@ class FitSettings:
     batch_size: int = 64
     max_epochs: int = 40
     refit_epochs: int = 4
+    refit_part: int = 1000
     patience: int = 5
     sampled_steps: int = 0
     crop: float = 1.0
@@ -77,6 +84,7 @@ def fit(
     settings: FitSettings,
     rng: Generator,
     unlabelled: Tensor | None = None,
+    new: int = 0,
 ) -> FitMetrics:
     """Fit every member to its own bootstrap of the comparisons, from where it stands.
 
@@ -85,11 +93,15 @@ def fit(
     members are normalised, both on what the comparisons hold. Where true returns are learned, the
     held-out loss is their mean squared error; what is reported is of the answers all the same.
 
+    A fit that goes on from the one before looks at a part of many comparisons, drawn anew each
+    time, so that one more answer costs as much after ten thousand as after one thousand.
+
     Args:
       unlabelled: encoded segments for the settings that learn from such, (K, T, D).
+      new: how many of the newest comparisons no fit has looked at.
     Source: Christiano et al. 2017, section 2.2.3.
     """
-    task, follows = _task_of(ensemble, data, settings)
+    task, follows = _task_of(ensemble, _looked_at(ensemble, data, settings, rng, new), settings)
     inputs, p_left, heldout = task.inputs, task.p_left, task.weights == 0
     if settings.restart:  # not before its last fit has judged the answers
         ensemble.begin_anew()
@@ -170,6 +182,17 @@ class _Task(NamedTuple):
             return (predicted - self.returns[index]).square().mean(-1)
         left, right = predicted.unbind(-1)
         return bradley_terry_loss(left, right, self.p_left[index], noise)
+
+
+def _looked_at(
+    ensemble: RewardEnsemble, data: ComparisonData, settings: FitSettings, rng: Generator, new: int
+) -> ComparisonData:
+    """All comparisons, or a part of them where it goes on from an earlier fit to many."""
+    part = settings.refit_part
+    from_the_start = settings.restart or not ensemble.fitted
+    if from_the_start or not part or len(data) <= WORTH_PARTING * part:
+        return data
+    return data.part(part, new, rng)
 
 
 def _task_of(

@@ -98,11 +98,11 @@ class InlineFitter:
 
     def update(self) -> FitMetrics | None:
         before = self._data.last_id
-        self._data.add(self._store.each_comparison(after=before))
+        new = self._data.add(self._store.each_comparison(after=before))
         if self._data.last_id == before or len(self._data) < MIN_COMPARISONS:
             return None
         seen = self._seen() if self._settings.learns_unlabelled else None
-        return fit(self._ensemble, self._data, self._settings, self._rng, seen)
+        return fit(self._ensemble, self._data, self._settings, self._rng, seen, new)
 
     def see(self, segments: Sequence[Segment]) -> None:
         if self._settings.learns_unlabelled:
