@@ -15,7 +15,7 @@ import gymnasium as gym
 import pytest
 
 from prefrl import REWARD_NETS, STRATEGIES, plugins
-from prefrl.bench import tables
+from prefrl.bench import results, tables
 from prefrl.cli import COMMANDS, Train, main
 from prefrl.config import from_mapping
 from prefrl.metrics import read_metrics
@@ -188,7 +188,10 @@ def test_additions_train_from_entry_points(additions: Path) -> None:
 
 
 def test_results_are_the_committed_ones() -> None:
-    assert tables.with_table(README, tables.table(tables.read_results())) == README
+    committed = tables.read_results()
+    assert tables.between(README, "results", tables.table(committed)) == README
+    page = results.PAGE.read_text(encoding="utf-8")
+    assert results.with_tables(page, committed) == page
 
 
 def test_table() -> None:
@@ -246,12 +249,12 @@ def test_table() -> None:
 
 
 def test_table_replaces_what_was_there() -> None:
-    before = f"a\n{tables.START}\nold\n{tables.END}\nb\n"
-    after = tables.with_table(before, "new")
-    assert after == f"a\n{tables.START}\nnew\n{tables.END}\nb\n"
-    for broken in ("no markers", before + tables.START, before + tables.END):
+    start, end = "<!-- mine:start -->", "<!-- mine:end -->"
+    before = f"a\n{start}\nold\n{end}\nb\n"
+    assert tables.between(before, "mine", "new") == f"a\n{start}\nnew\n{end}\nb\n"
+    for broken in ("no markers", before + start, before + end):
         with pytest.raises(ValueError, match="once each"):
-            tables.with_table(broken, "new")
+            tables.between(broken, "mine", "new")
 
 
 def test_studies_make_the_numbers_that_the_table_names() -> None:

@@ -1,7 +1,4 @@
-"""The README's table of results, written from the committed studies.
-
-python -m prefrl.bench.tables      rewrites what is between the README's markers
-"""
+"""The README's table of results, from the committed studies; `results.py` writes it there."""
 
 from __future__ import annotations
 
@@ -21,7 +18,6 @@ from prefrl.labelers.oracle import TEACHERS
 from prefrl.rundir import read_json
 
 README = BENCHMARKS.parent.parent / "README.md"
-START, END = "<!-- results:start -->", "<!-- results:end -->"
 
 _AT_50 = "HalfCheetah and Hopper, 50 labels"
 _GATED = "HalfCheetah and Pendulum, asked only at a disagreement"
@@ -163,7 +159,7 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
         result = results.get(study, {})
         for name, (text, shape) in lines.items():
             if name in result.get("headline", {}):
-                number = _number(result["headline"][name], shape)
+                number = number_of(result["headline"][name], shape)
                 measured: list[Row] = result.get("rows", [])
                 mine = [row for row in measured if _names(study, row) == name]
                 beside = _spread(mine, shape), _audit(measured, mine, shape)
@@ -175,17 +171,18 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
     )
 
 
-def with_table(readme: str, block: str) -> str:
-    """The README with `block` between its markers.
+def between(page: str, name: str, block: str) -> str:
+    """A page with `block` between the markers of a name.
 
     Raises:
       ValueError: the markers are not there, once each and in order.
     """
-    before, found, rest = readme.partition(START)
-    _, found_end, after = rest.partition(END)
-    if not (found and found_end) or START in after or END in before + after:
-        raise ValueError(f"the README needs {START} and {END}, once each and in that order")
-    return f"{before}{START}\n{block}\n{END}{after}"
+    start, end = f"<!-- {name}:start -->", f"<!-- {name}:end -->"
+    before, found, rest = page.partition(start)
+    _, found_end, after = rest.partition(end)
+    if not (found and found_end) or start in after or end in before + after:
+        raise ValueError(f"the page needs {start} and {end}, once each and in that order")
+    return f"{before}{start}\n{block}\n{end}{after}"
 
 
 def _spread(rows: Sequence[Row], shape: str) -> str:
@@ -194,14 +191,14 @@ def _spread(rows: Sequence[Row], shape: str) -> str:
     scores = [number for number in numbers if number is not None]
     if not scores:
         return ""
-    return f"{len(scores)}: {_number(min(scores), shape)} to {_number(max(scores), shape)}"
+    return f"{len(scores)}: {number_of(min(scores), shape)} to {number_of(max(scores), shape)}"
 
 
 def _audit(measured: Sequence[Row], rows: Sequence[Row], shape: str) -> str:
     """The highest score of the rows' task on a reward that knows nothing: of all of LEAKS."""
     same = [row for row in measured if row.get("task") in {row["task"] for row in rows}]
     by_leak = [[row["score"] for row in same if row["arm"] == leak] for leak in LEAKS]
-    return _number(max(map(iqm, by_leak)), shape) if all(by_leak) else ""
+    return number_of(max(map(iqm, by_leak)), shape) if all(by_leak) else ""
 
 
 def _names(study: str, row: Row) -> str | None:
@@ -209,10 +206,6 @@ def _names(study: str, row: Row) -> str | None:
     return NAMES.get(study, {}).get((row.get("task", ""), row.get("arm", "")))
 
 
-def _number(value: float | None, shape: str) -> str:
+def number_of(value: float | None, shape: str) -> str:
+    """As the tables have it."""
     return "unknown" if value is None or not math.isfinite(value) else format(value, "z" + shape)
-
-
-if __name__ == "__main__":
-    text = README.read_text(encoding="utf-8")
-    README.write_text(with_table(text, table(read_results())), encoding="utf-8")

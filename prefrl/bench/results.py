@@ -1,0 +1,210 @@
+"""The tables of docs/results.md and of the README, written from the committed studies.
+
+python -m prefrl.bench.results      rewrites what is between the markers of both
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from prefrl.bench import ablations, agents, gate, teachers
+from prefrl.bench.arms import ABLATIONS, ALL_OF_IT, OF_THE_PAPER, THRESHOLDS, ablation_arm
+from prefrl.bench.loop import scores_of
+from prefrl.bench.stages import STAGES
+from prefrl.bench.study import Row
+from prefrl.bench.tables import LINES, README, between, number_of, read_results, table
+from prefrl.bench.tasks import BUDGETS, LONG_TASKS, MOST_STEPS, budget_arm, rows_of
+from prefrl.evaluate import LEAKS
+from prefrl.labelers.oracle import TEACHERS
+
+PAGE = README.parent / "docs" / "results.md"
+Result = Mapping[str, Any]
+
+
+def references(result: Result) -> list[str]:
+    """True returns of PPO on the true reward over the long tasks' steps, and of a random policy."""
+    lines = _head(["task", "steps", "PPO, mean", "its seeds", "random"])
+    for task in LONG_TASKS:
+        arm = None if task in MOST_STEPS else "1M steps"
+        mine = [r for r in result["rows"] if r["task"] == task and r.get("arm") == arm]
+        if mine:
+            returns = [row["rl_return"] for row in mine]
+            random = f"{_mean(mine, 'random_return'):,.0f}"
+            every = ", ".join(f"{r:,.0f}" for r in sorted(returns))
+            steps = f"{mine[0]['steps']:,}"
+            lines.append(_line([task, steps, f"{np.mean(returns):,.0f}", every, random]))
+    return lines
+
+
+def labels(result: Result) -> list[str]:
+    """Scores by budget and task, their IQM with its interval, and the audit's."""
+    rows, found = result["rows"], result["headline"]
+    lines = _head(["labels", *LONG_TASKS, "IQM", "95 %"])
+    for budget in BUDGETS:
+        by_task = [_scores(rows, task, budget_arm(budget)) for task in LONG_TASKS]
+        name = f"iqm_{budget}"
+        middle = number_of(found[name], ".2f") if name in found else ""
+        ends = f"{found[name + '_low']:.2f} to {found[name + '_high']:.2f}" if name in found else ""
+        if any(by_task):
+            lines.append(_line([str(budget), *map(_mean_of, by_task), middle, ends]))
+    for leak in LEAKS:
+        by_task = [_scores(rows, task, f"{leak}, long") for task in LONG_TASKS]
+        if any(by_task):
+            lines.append(_line([f"none, {leak}", *map(_mean_of, by_task), "", ""]))
+    return lines
+
+
+def ablation_table(result: Result) -> list[str]:
+    """Mean scores of each arm, and what it has more than all of it, the paper's first."""
+    rows, found = result["rows"], result["headline"]
+    lines = _head(["", *ablations.TASKS, "mean less that of all of it", "95 %"])
+    whole = [_mean_of(_scores(rows, task, ALL_OF_IT)) for task in ablations.TASKS]
+    lines.append(_line(["all of it", *whole, "", ""]))
+    for name in [*OF_THE_PAPER, *(n for n in ABLATIONS if n not in OF_THE_PAPER)]:
+        key = ablations.headline_name(name) + "_minus_all"
+        scores = [_scores(rows, task, ablation_arm(name)) for task in ablations.TASKS]
+        if key in found:
+            ends = f"{found[key + '_low']:+.2f} to {found[key + '_high']:+.2f}"
+            lines.append(_line([name, *map(_mean_of, scores), f"{found[key]:+.2f}", ends]))
+        elif any(scores):
+            lines.append(_line([name, *map(_mean_of, scores), "", ""]))
+    return lines
+
+
+def teacher_table(result: Result) -> list[str]:
+    """Scores by teacher and task."""
+    lines = _head(["teacher", *teachers.TASKS, "mean"])
+    for teacher in TEACHERS:
+        arm = next(arm for (_, arm), name in teachers.NAMES.items() if name == teacher)
+        by_task = [_scores(result["rows"], task, arm) for task in teachers.TASKS]
+        mean = result["headline"].get(teacher)
+        middle = "" if mean is None else number_of(mean, ".2f")
+        if any(by_task):
+            lines.append(_line([teacher, *map(_mean_of, by_task), middle]))
+    return lines
+
+
+def gate_table(result: Result) -> list[str]:
+    """Labels and score of each threshold and task."""
+    columns = [f"{task}, {what}" for task in gate.TASKS for what in ("labels", "score")]
+    lines = _head(["asked above", *columns])
+    for threshold in THRESHOLDS:
+        cells = [f"{threshold:g}"]
+        for task in gate.TASKS:
+            mine = rows_of(result["rows"], task, gate.gate_arm(task, threshold))
+            spent = f"{_mean(mine, 'labels'):.0f}" if mine else ""
+            cells += [spent, _mean_of(scores_of(mine))]
+        if any(cells[1:]):
+            lines.append(_line(cells))
+    return lines
+
+
+def agent_table(result: Result) -> list[str]:
+    """True returns by agent and task, lowest and highest seed beside them."""
+    lines = _head(["agent", *agents.TASKS, "steps per second"])
+    for arm in agents.ARMS:
+        by_task = [rows_of(result["rows"], task, arm) for task in agents.TASKS]
+        every = [row for mine in by_task for row in mine]
+        if every:
+            cells = [_spread([row["true_return"] for row in mine]) for mine in by_task]
+            lines.append(_line([arm, *cells, f"{_mean(every, 'steps_per_second'):,.0f}"]))
+    return lines
+
+
+def headlines(study: str) -> Callable[[Result], list[str]]:
+    """The study's lines of the README's table."""
+
+    def lines(result: Result) -> list[str]:
+        found = result["headline"]
+        named = [
+            _line([text, number_of(found[name], shape)])
+            for name, (text, shape) in LINES[study].items()
+            if name in found
+        ]
+        return [*_head(["", "measured"]), *named]
+
+    return lines
+
+
+def stage_table(result: Result) -> list[str]:
+    """Where the time of a training goes."""
+    found = result["headline"]
+    shares = {stage: found.get(f"{stage}_share") for stage in (*STAGES, "rest")}
+    lines = [_line([stage, f"{share:.1%}"]) for stage, share in shares.items() if share is not None]
+    return [*_head(["stage", "share of the time"]), *lines] if lines else []
+
+
+BLOCKS: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
+    "references": ("references", references),
+    "labels": ("labels", labels),
+    "ablations": ("ablations", ablation_table),
+    "teachers": ("teachers", teacher_table),
+    "gate": ("gate", gate_table),
+    "agents": ("agents", agent_table),
+    "overhead": ("overhead", headlines("overhead")),
+    "speed": ("speed", headlines("speed")),
+    "stages": ("speed", stage_table),
+}
+"""By the name of its markers: the study, and the lines of the table."""
+
+
+def block(name: str, results: Mapping[str, Result]) -> str:
+    """A table, what is missing of its study, and how it is measured again."""
+    study, lines = BLOCKS[name]
+    result = results.get(study)
+    if result is None:
+        return f"Not measured yet: `prefrl bench {study}`."
+    missing, machine = result["rows_missing"], result["machine"]
+    commits = sorted({row["commit"][:7] for row in result["rows"] if "commit" in row})
+    note = (
+        f"`{result['command']}`, {result['date']}, {machine['processor']}, {machine['cores']} "
+        f"cores, commits {', '.join(commits)}."
+    )
+    if missing:
+        note += f" {missing} of its {missing + len(result['rows'])} rows are still to be measured."
+    return "\n".join([*lines(result), "", note])
+
+
+def with_tables(page: str, results: Mapping[str, Result]) -> str:
+    """The page with every table between its markers."""
+    for name in BLOCKS:
+        page = between(page, name, block(name, results))
+    return page
+
+
+def _head(columns: Sequence[str]) -> list[str]:
+    return [_line(columns), "|---|" + "---:|" * (len(columns) - 1)]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _scores(rows: Sequence[Row], task: str, arm: str) -> list[float]:
+    return scores_of(rows_of(rows, task, arm))
+
+
+def _mean_of(scores: Sequence[float]) -> str:
+    """Mean and how many seeds it is of."""
+    return f"{number_of(float(np.mean(scores)), '.2f')} ({len(scores)})" if scores else ""
+
+
+def _mean(rows: Sequence[Row], key: str) -> float:
+    return float(np.mean([row[key] for row in rows])) if rows else math.nan
+
+
+def _spread(numbers: Sequence[float]) -> str:
+    if not numbers:
+        return ""
+    return f"{np.mean(numbers):,.0f} ({min(numbers):,.0f} to {max(numbers):,.0f})"
+
+
+if __name__ == "__main__":
+    committed = read_results()
+    page, readme = (path.read_text(encoding="utf-8") for path in (PAGE, README))
+    PAGE.write_text(with_tables(page, committed), encoding="utf-8")
+    README.write_text(between(readme, "results", table(committed)), encoding="utf-8")

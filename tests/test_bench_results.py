@@ -1,0 +1,63 @@
+"""docs/results.md: its tables on rows whose numbers are known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefrl.bench import labels, results
+from prefrl.bench.arms import ALL_OF_IT, ablation_arm
+from prefrl.bench.study import Row
+from prefrl.bench.tasks import LONG_TASKS, budget_arm
+
+MADE = {
+    "command": "prefrl bench mine",
+    "date": "2026-01-01",
+    "machine": {"processor": "abacus", "cores": 2},
+}
+
+
+def result(rows: list[Row], missing: int = 0, **headline: float) -> dict[str, Any]:
+    committed = [row | {"commit": "0123456789"} for row in rows]
+    return MADE | {"rows": committed, "headline": headline, "rows_missing": missing}
+
+
+def test_labels_have_a_mean_of_each_task_and_the_interval_of_all() -> None:
+    rows = [
+        {"task": task, "arm": budget_arm(25), "seed": seed, "score": place + seed / 10}
+        for place, task in enumerate(LONG_TASKS)
+        for seed in range(3)
+    ]
+    lines = results.labels(result(rows, **labels.headline(rows)))
+    assert lines[0] == "| labels | half_cheetah | hopper | walker2d | pendulum | IQM | 95 % |"
+    assert lines[2].startswith("| 25 | 0.10 (3) | 1.10 (3) | 2.10 (3) | 3.10 (3) | 1.60 | 1.5")
+    assert len(lines) == 3, "nothing of budgets and audits that are not measured"
+
+
+def test_ablations_are_listed_with_what_they_cost() -> None:
+    rows = [
+        {"task": "hopper", "arm": arm, "seed": 0, "score": score}
+        for arm, score in ((ALL_OF_IT, 1.0), (ablation_arm("no ensemble"), 0.5))
+    ]
+    found = {"no_ensemble_minus_all": -0.5}
+    found |= {"no_ensemble_minus_all_low": -0.6, "no_ensemble_minus_all_high": -0.4}
+    lines = results.ablation_table(result(rows, **found))
+    assert lines[2:] == [
+        "| all of it |  | 1.00 (1) |  |  |",
+        "| no ensemble |  | 0.50 (1) | -0.50 | -0.60 to -0.40 |",
+    ]
+
+
+def test_a_table_says_where_it_is_from_and_what_is_missing() -> None:
+    row = {"task": "hopper", "arm": budget_arm(25), "seed": 0, "score": 1.0}
+    block = results.block("labels", {"labels": result([row], missing=3)})
+    assert block.endswith(
+        "\n\n`prefrl bench mine`, 2026-01-01, abacus, 2 cores, commits 0123456. "
+        "3 of its 4 rows are still to be measured."
+    )
+    assert results.block("agents", {}) == "Not measured yet: `prefrl bench agents`."
+
+
+def test_every_table_has_its_place_on_the_page() -> None:
+    page = results.PAGE.read_text(encoding="utf-8")
+    assert page.count(":start -->") == len(results.BLOCKS)
+    assert all(f"<!-- {name}:start -->" in page for name in results.BLOCKS)
