@@ -389,7 +389,11 @@ def _general(env_id: str) -> dict[str, Any]:
 
 
 def _must_match(old: RunConfig, new: RunConfig) -> None:
-    old = replace(old, reward=replace(old.reward, fit=new.reward.fit))  # either goes on
+    old = replace(  # any of these goes on
+        old,
+        env=replace(old.env, vec=new.env.vec),
+        reward=replace(old.reward, fit=new.reward.fit),
+    )
     for name in ("env", "agent", "reward", "seed"):
         if getattr(old, name) != getattr(new, name):
             raise PrefrlError(

@@ -253,6 +253,20 @@ def test_threads_change_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.array_equal(*found)
 
 
+def test_some_copies_answer_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vec.os, "sched_getaffinity", lambda pid: set(range(4)))
+    copies = vec._pool("Hopper-v5", range(16), {})
+    copies.reset(np.arange(16))
+    rng = default_rng(0)
+    for _ in range(100):
+        which = np.flatnonzero(rng.random(16) < 0.5)
+        if len(which):
+            *_, info = copies.step(rng.uniform(-1, 1, (len(which), 3)), which)
+            assert info["env_id"].tolist() == which.tolist()
+            _, info = copies.reset(which)
+            assert info["env_id"].tolist() == which.tolist()
+
+
 class Spy:
     """A pool whose resets are noted: the emulator's memory and screen after each."""
 
@@ -397,5 +411,8 @@ def test_a_run_trains_resumes_and_is_evaluated_without_it(
     assert prefrl("train", "--resume", "run", "--steps", "1536").status == 0
     monkeypatch.setattr(vec.importlib.util, "find_spec", lambda name: None)
     assert "true return" in prefrl("eval", "run").out
-    refused = prefrl("train", "--resume", "run", "--steps", "2048")
-    assert refused.status == 2 and "pip install 'prefrl[envpool]'" in refused.err
+    more = ["train", "--resume", "run", "--steps", "2048"]
+    refused = prefrl(*more)
+    assert refused.status == 2
+    assert "pip install 'prefrl[envpool]', or use --vec auto" in refused.err
+    assert prefrl(*more, "--vec", "auto").status == 0
