@@ -10,7 +10,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import ale_py
-import gymnasium as gym
 import numpy as np
 import pytest
 from numpy.random import default_rng
@@ -19,7 +18,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from envs.atari import AtariEnv
 from prefrl.config import RunConfig, from_mapping
-from prefrl.environments import make_env, make_vec_env
+from prefrl.environments import make_env, make_single, make_vec_env
 from prefrl.pools import PoolVecEnv, vec
 from prefrl.pools.atari import GAMES
 from prefrl.pools.tasks import TASKS, _ant_is_up
@@ -70,7 +69,7 @@ def is_whole(env_id: str, state: Array) -> bool:
 
 def differences(env_id: str, kwargs: Mapping[str, Any]) -> tuple[Array, Array, int]:
     """Of observations and of rewards, side by side for some steps at a time; and ends seen."""
-    env: Any = gym.make(env_id, **kwargs).unwrapped
+    env: Any = make_single(env_id, kwargs).unwrapped  # which keeps MuJoCo's messages quiet
     env.reset(seed=0)
     states = render_states(env)
     assert states is not None
@@ -115,7 +114,7 @@ def test_steps_are_gymnasiums(env_id: str, kwargs: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("env_id", TASKS)
 def test_what_is_drawn_is_what_was_observed(env_id: str) -> None:
-    env: Any = gym.make(env_id).unwrapped
+    env: Any = make_single(env_id).unwrapped
     env.reset(seed=0)
     states = render_states(env)
     assert states is not None
@@ -154,7 +153,7 @@ def test_it_looks_like_gymnasiums(env_id: str) -> None:
 def test_first_observations_are_drawn_alike(env_id: str) -> None:
     with pool(env_id, 300) as venv:
         ours = venv.reset()
-    env = gym.make(env_id)
+    env = make_single(env_id)
     theirs = np.array([env.reset(seed=seed)[0] for seed in range(300)])
     varies = theirs.std(0) > 0
     assert np.array_equal(varies, ours.std(0) > 0)
@@ -298,7 +297,7 @@ def frames_waited(begin: Callable[[], Any], ale: Any, memory: Array, screen: Arr
 @pytest.mark.parametrize("env_id", sorted(GAMES))
 def test_games_are_played_alike(env_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Frame for frame and point for point, over lost lives and ended games."""
-    env = gym.make(env_id).unwrapped
+    env = make_single(env_id).unwrapped
     assert isinstance(env, AtariEnv)
     console = ale_py.AtariEnv(env.game, frameskip=1, repeat_action_probability=0.0)
     ale, waits, spies = console.ale, [], []  # type: ignore[var-annotated]
