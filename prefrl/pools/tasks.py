@@ -1,8 +1,8 @@
 """Which of EnvPool's tasks equals which Gymnasium environment, and how it is read.
 
-EnvPool 1.2 simulates with MuJoCo 3.6, and is bit by bit what Gymnasium is on that version. Newer
-versions of MuJoCo differ in the last digits, and a little more where contacts are computed anew:
-Ant and Humanoid.
+EnvPool 1.2 simulates with MuJoCo 3.6; Ant and Humanoid follow Gymnasium on that version bit by bit.
+Newer versions of MuJoCo differ in the last digits, and a little more where contacts are computed
+anew: these two.
 
 What is not here has no equal: environments of one's own, those whose reward EnvPool does not know
 (HopperBackflip, HalfCheetahOneLeg, DeceptiveGrasp, EnduroStayEven), and those that end where ours
