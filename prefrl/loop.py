@@ -273,7 +273,11 @@ class PreferenceLoop:
         returns, lengths = zip(*finished, strict=True)
         mean_length = float(np.mean(lengths))
         predicted = getattr(buffer_of(self.agent), "predicted_reward", math.nan)
-        return {"true_return": float(np.mean(returns)), "predicted_return": predicted * mean_length}
+        return {
+            "episodes": len(finished),
+            "true_return": float(np.mean(returns)),
+            "predicted_return": predicted * mean_length,
+        }
 
     def _standing(self) -> dict[str, float]:
         now, steps = time.monotonic(), self.recorder.steps_taken

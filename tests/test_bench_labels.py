@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from prefrl.bench import labels, references
+from prefrl.bench.loop import last_return
 from prefrl.bench.tasks import BUDGETS, LONG_TASKS, budget_arm, iqm, iqm_interval, row_config
 from prefrl.config import first_batch
 from prefrl.evaluate import reference_key
@@ -17,6 +19,17 @@ from prefrl.evaluate import reference_key
 
 def row(task: str, budget: int, seed: int, score: float) -> dict[str, Any]:
     return {"task": task, "arm": budget_arm(budget), "seed": seed, "score": score}
+
+
+def test_the_last_return_is_of_the_last_passes_that_hold_ten_episodes() -> None:
+    passes = [
+        {"episodes": 8, "true_return": 100.0},
+        {"episodes": 6, "true_return": 1.0},
+        {"step": 3},  # none ended
+        {"episodes": 6, "true_return": 3.0},
+    ]
+    assert last_return(passes) == 2.0
+    assert math.isnan(last_return([{"step": 1}]))
 
 
 def test_every_row_trains_as_long_on_no_more_labels_than_it_says() -> None:

@@ -265,6 +265,7 @@ def test_studies_make_the_numbers_that_the_table_names() -> None:
         environments,
         gate,
         loop,
+        public,
         speed,
         teachers,
     )
@@ -302,6 +303,8 @@ def test_studies_make_the_numbers_that_the_table_names() -> None:
     runs = {"true_return": 2.0, "random_return": 1.0, "steps_per_second": 1.0}
     walks = [spec | runs for spec in agents.specs(quick=False)]
     assert set(agents.headline(walks)) >= set(tables.LINES["agents"])
+    lasts = [spec | {"last_return": 1.0} for spec in public.specs(quick=False)]
+    assert set(public.headline(lasts)) == set(tables.LINES["public"])
     flips = [s | {"flips": 1, "labels": 1} for s in behaviours.backflip_specs(quick=False)]
     assert set(behaviours.backflip_headline(flips)) >= set(tables.LINES["backflip"])
     legs = [

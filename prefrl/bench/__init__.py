@@ -8,6 +8,7 @@ from prefrl.bench.gate import GATE
 from prefrl.bench.labels import LABELS
 from prefrl.bench.loop import LOOP
 from prefrl.bench.overhead import OVERHEAD
+from prefrl.bench.public import PUBLIC_STUDY
 from prefrl.bench.references import REFERENCES_STUDY
 from prefrl.bench.rendering import RENDERING
 from prefrl.bench.speed import SPEED
@@ -18,7 +19,7 @@ STUDIES = {
     study.name: study
     for study in (
         *(REFERENCES_STUDY, LOOP, LABELS, ENVIRONMENTS, BACKFLIP, ONE_LEG, GRASP, ATARI),
-        *(ABLATIONS_STUDY, TEACHERS_STUDY, GATE, AGENTS_STUDY),
+        *(PUBLIC_STUDY, ABLATIONS_STUDY, TEACHERS_STUDY, GATE, AGENTS_STUDY),
         *(OVERHEAD, SPEED, RENDERING, VIEWER),
     )
 }

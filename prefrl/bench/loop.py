@@ -79,12 +79,28 @@ def _learn(config: RunConfig, folder: Path) -> tuple[Array, Row]:
     return returns, {
         "labels": passes[-1]["labels"],
         "offered": passes[-1]["offered"],
+        "last_return": last_return(passes),
         "accuracy": quality["accuracy"],
         "ece": quality["ece"],
         "correlation": quality["correlation"],
         "gate_error_above": quality["gate"]["error_above"],
         "gate_error_below": quality["gate"]["error_below"],
     }
+
+
+def last_return(passes: Sequence[Mapping[str, float]], episodes: int = 10) -> float:
+    """Mean true return of a training's last episodes: of so many, or of the passes that have them.
+
+    Args:
+      passes: rows of a run's metrics.
+    """
+    total, seen = 0.0, 0.0
+    for row in reversed([row for row in passes if row.get("episodes")]):
+        if seen >= episodes:
+            break
+        total += row["episodes"] * row["true_return"]
+        seen += row["episodes"]
+    return total / seen if seen else math.nan
 
 
 def headline(rows: Sequence[Row]) -> Mapping[str, float]:

@@ -141,6 +141,7 @@ def stage_table(result: Result) -> list[str]:
 BLOCKS: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "references": ("references", references),
     "labels": ("labels", labels),
+    "public": ("public", headlines("public")),
     "ablations": ("ablations", ablation_table),
     "teachers": ("teachers", teacher_table),
     "gate": ("gate", gate_table),

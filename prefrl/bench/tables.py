@@ -37,6 +37,14 @@ LINES: dict[str, dict[str, tuple[str, str]]] = {
         f"iqm_{budget}": (f"Four MuJoCo tasks, 1M steps (Pendulum 100,000), {budget} labels", ".2f")
         for budget in BUDGETS
     },
+    "public": {
+        "half_cheetah_return": ("HalfCheetah, 1M steps, 400 labels: return at the end", ",.0f"),
+        "half_cheetah_over_public": ("The same, times the best public figure, 2,956", ".2f"),
+        "hopper_return": ("Hopper, 1M steps, 400 labels: return at the end", ",.0f"),
+        "hopper_over_public": ("The same, times the best public figure, 824", ".2f"),
+        "walker2d_return": ("Walker2d, 1M steps, 400 labels: return at the end", ",.0f"),
+        "walker2d_over_public": ("The same, times the best public figure, 1,730", ".2f"),
+    },
     "environments": {
         "mujoco_iqm": ("The eight MuJoCo tasks below, mean scores: interquartile mean", ".2f"),
         "reacher": ("Reacher", ".2f"),

@@ -48,6 +48,8 @@ ARMS: dict[str, dict[str, Any]] = {
 """What each arm changes in a task's preset."""
 _RESAMPLES = 2000
 BUDGETS = (10, 25, 50, 100, 200, 350, 700, 1400)
+PUBLIC_BUDGET = 400
+"""Of the public figures that ours are put beside."""
 LONG_TASKS = ("half_cheetah", "hopper", "walker2d", "pendulum")
 """Of the studies that train for a million steps, whatever the preset says."""
 MOST_STEPS = {"pendulum": 100_000}
@@ -83,7 +85,7 @@ ARMS |= {
         "labels": {"budget": budget, "first_share": max(0.25, min(1.0, LEAST_FIRST / budget))},
         "reward": {"members": MEMBERS},
     }
-    for budget in BUDGETS
+    for budget in (*BUDGETS, PUBLIC_BUDGET)
 }
 ARMS |= ADDED
 STEPS = dict.fromkeys(("pong", "enduro", "enduro_stay_even"), 1_000_000)

@@ -1,0 +1,46 @@
+"""Four hundred labels over a million steps, beside the best public figures of PPO from labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from prefrl.bench.loop import measure
+from prefrl.bench.references import require_references
+from prefrl.bench.study import Row, Study
+from prefrl.bench.tasks import PUBLIC_BUDGET, SEEDS, budget_arm, row_spec, rows_of, seeds_wanted
+
+PUBLIC = {"half_cheetah": 2956.0, "hopper": 824.0, "walker2d": 1730.0}
+"""The best that a public benchmark of ten seeds has by as many labels and steps, also without an
+end when they are unhealthy."""
+
+
+def headline(rows: Sequence[Row]) -> Mapping[str, float]:
+    """Mean return of the last training episodes by task, and its ratio to the public figure."""
+    found: dict[str, float] = {}
+    for task, public in PUBLIC.items():
+        mine = rows_of(rows, task, budget_arm(PUBLIC_BUDGET))
+        if len(mine) >= seeds_wanted(rows):
+            found[f"{task}_return"] = float(np.mean([row["last_return"] for row in mine]))
+            found[f"{task}_over_public"] = found[f"{task}_return"] / public
+    return found
+
+
+def specs(quick: bool) -> Sequence[Row]:
+    """Seed by seed, so that what there is of the study is of all tasks alike."""
+    return [
+        row_spec(task, budget_arm(PUBLIC_BUDGET), seed, quick)
+        for seed in SEEDS[: 1 if quick else None]
+        for task in PUBLIC
+    ]
+
+
+PUBLIC_STUDY = Study(
+    name="public",
+    specs=specs,
+    measure=measure,
+    headline=headline,
+    columns=("task", "arm", "seed", "steps", "labels", "last_return", "true_return", "score"),
+    require=require_references,
+)
