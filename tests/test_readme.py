@@ -286,6 +286,7 @@ def test_studies_make_the_numbers_that_the_table_names() -> None:
         "heldout_accuracy": 0.9,
         "p95_ms": 5.0,
         "cost_ratio": 1.0,
+        "cost_wall_ratio": 1.0,
     }
     shares = {"share": dict.fromkeys((*STAGES, "rest"), 0.1)}
     measured = [spec | timed | shares for spec in speed.specs(quick=False)]

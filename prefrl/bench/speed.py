@@ -28,6 +28,7 @@ from prefrl.evaluate import true_returns
 from prefrl.labelers import LABELERS
 from prefrl.loop import act_at_random
 from prefrl.process import set_up_process
+from prefrl.quiet import quiet_mujoco
 from prefrl.reward.dataset import ComparisonData
 from prefrl.reward.fit import FitSettings, fit
 from prefrl.run import build_reward, train
@@ -81,6 +82,7 @@ def trained(side: str, spec: Row, work: Path) -> Row:
 def _plain(config: RunConfig) -> BaseAlgorithm:
     """SB3's own defaults, on one environment as Gymnasium makes it."""
     torch.set_num_threads(1)  # with more it is slower
+    quiet_mujoco()
     agent = PPO("MlpPolicy", gym.make(config.env.id), device="cpu", seed=config.seed)
     return agent.learn(config.steps)
 
@@ -104,7 +106,7 @@ def _fit(spec: Row, work: Path) -> Row:
     """A reward from scratch, until its held-out loss falls no more."""
     config = _config({}, steps=0, seed=spec["repeat"])
     set_up_process(threads=1)
-    segments = _segments(config, 2 * spec["labels"], spec["segment"])
+    segments = _segments(config, 2 * spec["labels"], spec["segment"])  # quiet from here on
     env = gym.make(config.env.id)
     ensemble = build_reward(config, env.observation_space, env.action_space)
     data = ComparisonData(ensemble, config.seed)
@@ -179,25 +181,35 @@ def _answer_one(store: ComparisonStore) -> float:
 def _label(spec: Row, work: Path) -> Row:
     """What the trainer pays for one more label, early and late."""
     sides = ("few", "many") if spec["repeat"] % 2 == 0 else ("many", "few")
-    found = {f"{side}_ms": in_fresh_process(label_ms, spec[side], spec, work) for side in sides}
-    return found | {"cost_ratio": found["many_ms"] / found["few_ms"]}
+    found = {side: in_fresh_process(label_ms, spec[side], spec, work) for side in sides}
+    row = {f"{side}_{name}": value for side, one in found.items() for name, value in one.items()}
+    return row | {
+        "cost_ratio": row["many_ms"] / row["few_ms"],
+        "cost_wall_ratio": row["many_wall_ms"] / row["few_wall_ms"],
+    }
 
 
-def label_ms(there: int, spec: Row, work: Path) -> float:
+def label_ms(there: int, spec: Row, work: Path) -> Row:
     """Milliseconds of a label: to choose it, to store it, and to read it and fit to it.
 
     All are asked, as the gate would hold back more of them where the reward knows more.
+
+    Returns:
+      Medians of the passes: `ms` of one core, `wall_ms` with the waits for the disk.
     """
-    passed: list[tuple[float, float]] = []
+    passed: list[tuple[float, float, float]] = []
     with timed() as watch:
 
         def keep(row: Mapping[str, float]) -> None:
-            passed.append((row["labels"], sum(watch.seconds[stage] for stage in _COST)))
+            clocks = watch.cpu_seconds, watch.seconds
+            cpu, wall = (sum(clock[stage] for stage in _COST) for clock in clocks)
+            passed.append((row["labels"], cpu, wall))
 
         _loop(_label_config(there, spec), work / f"labels-{there}", keep)
-    labels, seconds = np.diff(np.array(passed), axis=0).T
-    each = seconds[labels > 0] / labels[labels > 0]
-    return float(1000 * np.median(each))
+    new = np.diff(np.array(passed), axis=0)  # (passes, 3)
+    new = new[new[:, 0] > 0]
+    cpu, wall = 1000 * np.median(new[:, 1:] / new[:, :1], axis=0)
+    return {"ms": float(cpu), "wall_ms": float(wall)}
 
 
 def _label_config(there: int, spec: Row) -> RunConfig:
@@ -279,6 +291,7 @@ def headline(rows: Sequence[Row]) -> Mapping[str, float]:
         ("fit_accuracy_700", "fit", "heldout_accuracy", np.mean),
         ("store_p95_ms", "store", "p95_ms", np.median),
         ("label_cost_ratio", "label", "cost_ratio", np.median),
+        ("label_cost_wall_ratio", "label", "cost_wall_ratio", np.median),
     ):
         if values := [row[key] for row in rows if row["part"] == part]:
             found[name] = float(mean(values))
@@ -298,6 +311,6 @@ SPEED = Study(
         *("plain_steps_per_second", "fast_steps_per_second", "ratio"),
         *("plain_return", "fast_return"),
         *("cpu_seconds", "seconds", "epochs", "heldout_accuracy"),
-        *("p50_ms", "p95_ms", "few_ms", "many_ms", "cost_ratio", "shares"),
+        *("p50_ms", "p95_ms", "few_ms", "many_ms", "cost_ratio", "cost_wall_ratio", "shares"),
     ),
 )
