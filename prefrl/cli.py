@@ -319,8 +319,8 @@ class Bench:
     """Run a committed study again."""
 
     name: Annotated[Positional[str], arg(metavar="NAME")]
-    """references, loop, environments, backflip, one-leg, grasp, atari, overhead, rendering or
-    viewer."""
+    """references, loop, labels, environments, backflip, one-leg, grasp, atari, public, ablations,
+    teachers, gate, agents, overhead, speed, rendering or viewer."""
     quick: bool = False
     """The same code in minutes, written beside the committed result and never over it."""
     jobs: int = 1

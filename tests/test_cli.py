@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import signal
@@ -18,6 +19,7 @@ import pytest
 import torch
 
 from prefrl import checkpoints, commands
+from prefrl.bench import STUDIES
 from prefrl.cli import COMMANDS, main
 from prefrl.config import presets
 from prefrl.labelers import LABELERS
@@ -202,6 +204,11 @@ def test_help(prefrl: Prefrl, command: str) -> None:
         assert "--labels INT" in done.out and "default: 700" in done.out
     elif command:
         assert "(default: False)" in done.out
+
+
+def test_help_names_every_study(prefrl: Prefrl) -> None:
+    words = re.sub(r"\W+", " ", prefrl("bench", "--help").out.replace("-", "_")).split()
+    assert {name.replace("-", "_") for name in STUDIES} <= set(words)
 
 
 def test_envs_names_every_preset_whole(prefrl: Prefrl) -> None:
