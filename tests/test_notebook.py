@@ -44,8 +44,14 @@ def test_runs(small: bool, tmp_path: Path) -> None:
             for number, smaller in SMALL.items():
                 cell.source = cell.source.replace(number, smaller)
     assert small == all(smaller in str(book) for smaller in SMALL.values())
-    NotebookClient(book, timeout=500, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    NotebookClient(
+        book,
+        timeout=500,
+        iopub_timeout=60,  # of 4 s a picture was lost once
+        raise_on_iopub_timeout=True,
+        resources={"metadata": {"path": str(tmp_path)}},
+    ).execute()
     *_, judged, picture = [cell for cell in book.cells if cell.cell_type == "code"]
     found = re.search(r"true return (-\d+), plus or minus", judged.outputs[0]["text"])
     assert found and (small or int(found[1]) > -400)
-    assert any("image/png" in output.get("data", {}) for output in picture.outputs)
+    assert any("image/png" in output.get("data", {}) for output in picture.outputs), picture
