@@ -70,10 +70,10 @@ class Person:
     def shown(self) -> list[dict[str, Any]]:
         """What has been on the screen, the latest last."""
         try:
-            lines = (self._run / "shown.jsonl").read_text().splitlines()
+            whole, _, _ = (self._run / "shown.jsonl").read_text().rpartition("\n")
         except FileNotFoundError:
             return []
-        return [json.loads(line) for line in lines]
+        return [json.loads(line) for line in whole.splitlines()]  # one may be half written
 
     def answer_until(self, done: Callable[[], bool], seconds: float) -> None:
         """Each pair by its true return; checks, whose returns the store does not tell, as ties.
