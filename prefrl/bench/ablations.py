@@ -10,7 +10,7 @@ from prefrl.bench.curves import draw_intervals
 from prefrl.bench.loop import COLUMNS, measure, score_matrix
 from prefrl.bench.references import require_references
 from prefrl.bench.study import Row, Study
-from prefrl.bench.tasks import SEEDS, mean_interval, row_spec, seeds_wanted
+from prefrl.bench.tasks import mean_interval, seed_by_seed, seeds_wanted
 
 TASKS = ("half_cheetah", "hopper")
 
@@ -54,15 +54,10 @@ def _differences(rows: Sequence[Row]) -> dict[str, tuple[float, float, float]]:
 
 
 def specs(quick: bool) -> Sequence[Row]:
-    """Seed by seed, so that what there is of the study is of all arms alike."""
+    """Quick ones are of the first task alone."""
     arms = {ALL_OF_IT: TASKS} | {ablation_arm(name): tasks_of(name) for name in ABLATIONS}
-    rows = [
-        row_spec(task, arm, seed, quick)
-        for seed in SEEDS[: 1 if quick else None]
-        for arm, tasks in arms.items()
-        for task in tasks
-    ]
-    return [row for row in rows if not quick or row["task"] == TASKS[0]]
+    pairs = [(task, arm) for arm, tasks in arms.items() for task in tasks]
+    return seed_by_seed([p for p in pairs if not quick or p[0] == TASKS[0]], quick)
 
 
 def picture(rows: Sequence[Row], path: Path) -> None:

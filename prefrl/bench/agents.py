@@ -16,7 +16,7 @@ import numpy as np
 
 from prefrl.bench.curves import ReturnCurve, draw_curves
 from prefrl.bench.study import Row, Study
-from prefrl.bench.tasks import SEEDS, rows_of, seeds_wanted, shortened, task_config
+from prefrl.bench.tasks import SEEDS, mean_of, rows_of, seeds_wanted, shortened, task_config
 from prefrl.config import RunConfig, settings_key
 from prefrl.evaluate import random_returns, train_rl, true_returns
 
@@ -92,10 +92,10 @@ def headline(rows: Sequence[Row]) -> Mapping[str, float]:
         by_task = {task: rows_of(rows, task, arm) for task in TASKS}
         done = {task: mine for task, mine in by_task.items() if len(mine) >= seeds_wanted(rows)}
         for task, mine in done.items():
-            found[f"{task}_{arm.lower()}"] = _mean(mine, "true_return")
+            found[f"{task}_{arm.lower()}"] = mean_of(mine, "true_return")
         if len(done) == len(TASKS):
             every = [row for mine in done.values() for row in mine]
-            found[f"{arm.lower()}_steps_per_second"] = _mean(every, "steps_per_second")
+            found[f"{arm.lower()}_steps_per_second"] = mean_of(every, "steps_per_second")
     return found | _shares(rows, found)
 
 
@@ -103,17 +103,13 @@ def _shares(rows: Sequence[Row], found: Mapping[str, float]) -> dict[str, float]
     shares = {}
     for arm in (name.lower() for name in AGENTS):
         if all(f"{task}_{name}" in found for task in TASKS for name in (arm, "ppo")):
-            random = {task: _mean(rows_of(rows, task, "PPO"), "random_return") for task in TASKS}
+            random = {task: mean_of(rows_of(rows, task, "PPO"), "random_return") for task in TASKS}
             of_tasks = [
                 (found[f"{task}_{arm}"] - random[task]) / (found[f"{task}_ppo"] - random[task])
                 for task in TASKS
             ]
             shares[f"{arm}_over_ppo"] = float(np.mean(of_tasks))
     return shares
-
-
-def _mean(rows: Sequence[Row], key: str) -> float:
-    return float(np.mean([row[key] for row in rows]))
 
 
 def specs(quick: bool) -> Sequence[Row]:

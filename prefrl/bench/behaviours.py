@@ -17,7 +17,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from prefrl.bench.curves import ReturnCurve, draw_curves
 from prefrl.bench.study import Row, Study
-from prefrl.bench.tasks import row_config, row_specs, rows_of, train_anew
+from prefrl.bench.tasks import mean_of, row_config, row_specs, rows_of, train_anew
 from prefrl.config import EnvConfig, RunConfig
 from prefrl.environments import make_single
 from prefrl.evaluate import EVAL_SEED, play_episode, train_rl
@@ -124,10 +124,10 @@ def backflip_headline(rows: Sequence[Row]) -> Mapping[str, float]:
     """Means over seeds: landed flips in an episode of 20 s, and the most labels that it took."""
     found: dict[str, float] = {}
     if learned := rows_of(rows, "hopper_backflip", "labels"):
-        found["flips_per_20s"] = _mean(learned, "flips")
+        found["flips_per_20s"] = mean_of(learned, "flips")
         found["labels"] = float(max(r["labels"] for r in learned))
     if written := rows_of(rows, "hopper_backflip", "handwritten"):
-        found["handwritten_flips_per_20s"] = _mean(written, "flips")
+        found["handwritten_flips_per_20s"] = mean_of(written, "flips")
     return found
 
 
@@ -146,8 +146,8 @@ def one_leg_headline(rows: Sequence[Row]) -> Mapping[str, float]:
         return found
     for arm, name in (("labels", "distance_share"), ("5M steps", "distance_share_as_long")):
         if both := rows_of(rows, "half_cheetah_paper", arm):
-            found[name] = _mean(one, "distance") / _mean(both, "distance")
-    return found | {"other_foot": _mean(one, "other_foot"), "fallen": _mean(one, "fallen")}
+            found[name] = mean_of(one, "distance") / mean_of(both, "distance")
+    return found | {"other_foot": mean_of(one, "other_foot"), "fallen": mean_of(one, "fallen")}
 
 
 def grasp_specs(quick: bool) -> Sequence[Row]:
@@ -160,8 +160,8 @@ def grasp_headline(rows: Sequence[Row]) -> Mapping[str, float]:
     for arm in ("no cross", "cross"):
         if mine := rows_of(rows, "deceptive_grasp", arm):
             name = "with_cross" if arm == "cross" else "without_cross"
-            found[f"real_{name}"] = _mean(mine, "real")
-            found[f"looks_held_{name}"] = _mean(mine, "looks_held")
+            found[f"real_{name}"] = mean_of(mine, "real")
+            found[f"looks_held_{name}"] = mean_of(mine, "looks_held")
     return found
 
 
@@ -178,17 +178,13 @@ def atari_headline(rows: Sequence[Row]) -> Mapping[str, float]:
     found: dict[str, float] = {}
     for arm, name in (("labels", "pong_labels"), ("true reward", "pong_rl")):
         if mine := rows_of(rows, "pong", arm):
-            found[name] = _mean(mine, "score")
+            found[name] = mean_of(mine, "score")
     stays_even = ("enduro_stay_even", "labels"), ("enduro", "true reward")
     for (task, arm), name in zip(stays_even, ("enduro_even", "enduro_rl"), strict=True):
         if mine := rows_of(rows, task, arm):
-            found[f"{name}_overtaken"] = _mean(mine, "passed") + _mean(mine, "passed_by")
-            found[f"{name}_alongside"] = _mean(mine, "alongside")
+            found[f"{name}_overtaken"] = mean_of(mine, "passed") + mean_of(mine, "passed_by")
+            found[f"{name}_alongside"] = mean_of(mine, "alongside")
     return found
-
-
-def _mean(rows: Sequence[Row], key: str) -> float:
-    return float(np.mean([row[key] for row in rows]))
 
 
 _COLUMNS = ("task", "arm", "seed", "steps", "labels", "offered", "true_return", "seconds")

@@ -12,7 +12,7 @@ from prefrl.bench.curves import draw_gate
 from prefrl.bench.loop import COLUMNS, measure, scores_of
 from prefrl.bench.references import require_references
 from prefrl.bench.study import Row, Study
-from prefrl.bench.tasks import SEEDS, row_spec, rows_of, seeds_wanted, task_config
+from prefrl.bench.tasks import mean_of, rows_of, seed_by_seed, seeds_wanted, task_config
 
 TASKS = ("half_cheetah", "pendulum")
 
@@ -43,13 +43,8 @@ def _rows(rows: Sequence[Row], task: str, threshold: float) -> list[Row]:
 
 
 def specs(quick: bool) -> Sequence[Row]:
-    """Seed by seed, so that what there is of the study is of all thresholds alike."""
-    return [
-        row_spec(task, gate_arm(task, threshold), seed, quick)
-        for seed in SEEDS[: 1 if quick else None]
-        for threshold in THRESHOLDS
-        for task in TASKS
-    ]
+    arms = [(task, gate_arm(task, threshold)) for threshold in THRESHOLDS for task in TASKS]
+    return seed_by_seed(arms, quick)
 
 
 def picture(rows: Sequence[Row], path: Path) -> None:
@@ -57,7 +52,7 @@ def picture(rows: Sequence[Row], path: Path) -> None:
     points = {
         task: {
             threshold: (
-                float(np.mean([row["labels"] for row in mine])),
+                mean_of(mine, "labels"),
                 float(np.mean(scores_of(mine))),
             )
             for threshold in THRESHOLDS

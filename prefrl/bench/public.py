@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from prefrl.bench.loop import measure
 from prefrl.bench.references import require_references
 from prefrl.bench.study import Row, Study
-from prefrl.bench.tasks import PUBLIC_BUDGET, SEEDS, budget_arm, row_spec, rows_of, seeds_wanted
+from prefrl.bench.tasks import (
+    PUBLIC_BUDGET,
+    budget_arm,
+    mean_of,
+    rows_of,
+    seed_by_seed,
+    seeds_wanted,
+)
 
 PUBLIC = {"half_cheetah": 2956.0, "hopper": 824.0, "walker2d": 1730.0}
 """The best that a public benchmark of ten seeds has by as many labels and steps, also without an
@@ -22,18 +27,13 @@ def headline(rows: Sequence[Row]) -> Mapping[str, float]:
     for task, public in PUBLIC.items():
         mine = rows_of(rows, task, budget_arm(PUBLIC_BUDGET))
         if len(mine) >= seeds_wanted(rows):
-            found[f"{task}_return"] = float(np.mean([row["last_return"] for row in mine]))
+            found[f"{task}_return"] = mean_of(mine, "last_return")
             found[f"{task}_over_public"] = found[f"{task}_return"] / public
     return found
 
 
 def specs(quick: bool) -> Sequence[Row]:
-    """Seed by seed, so that what there is of the study is of all tasks alike."""
-    return [
-        row_spec(task, budget_arm(PUBLIC_BUDGET), seed, quick)
-        for seed in SEEDS[: 1 if quick else None]
-        for task in PUBLIC
-    ]
+    return seed_by_seed([(task, budget_arm(PUBLIC_BUDGET)) for task in PUBLIC], quick)
 
 
 PUBLIC_STUDY = Study(

@@ -6,14 +6,13 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from prefrl.bench.study import BENCHMARKS, Row, Study
 from prefrl.bench.tasks import (
     ENVIRONMENT_TASKS,
     LONG_TASKS,
     LOOP_TASKS,
     MOST_STEPS,
+    mean_of,
     row_config,
     seeds,
     task_config,
@@ -51,7 +50,7 @@ def headline(rows: Sequence[Row]) -> Mapping[str, float]:
         mine = [r for r in rows if (r["task"], r.get("arm")) == (task, arm)]
         name = task if arm is None else f"{task}_{arm.partition(' ')[0]}"
         for kind in ("rl", "random"):
-            found[f"{name}_{kind}"] = float(np.mean([r[f"{kind}_return"] for r in mine]))
+            found[f"{name}_{kind}"] = mean_of(mine, f"{kind}_return")
     return found
 
 

@@ -5,19 +5,18 @@ python -m prefrl.bench.results      rewrites what is between the markers of both
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from prefrl.bench import ablations, agents, gate, teachers
-from prefrl.bench.arms import ABLATIONS, ALL_OF_IT, OF_THE_PAPER, THRESHOLDS, ablation_arm
+from prefrl.bench.arms import ABLATIONS, ALL_OF_IT, THRESHOLDS, ablation_arm, teacher_arm
 from prefrl.bench.loop import scores_of
 from prefrl.bench.stages import STAGES
-from prefrl.bench.study import Row
+from prefrl.bench.study import BENCHMARKS, Row
 from prefrl.bench.tables import LINES, README, between, number_of, read_results, table
-from prefrl.bench.tasks import BUDGETS, LONG_TASKS, MOST_STEPS, budget_arm, rows_of
+from prefrl.bench.tasks import BUDGETS, LONG_TASKS, MOST_STEPS, budget_arm, mean_of, rows_of
 from prefrl.evaluate import LEAKS
 from prefrl.labelers.oracle import TEACHERS
 
@@ -33,7 +32,7 @@ def references(result: Result) -> list[str]:
         mine = [r for r in result["rows"] if r["task"] == task and r.get("arm") == arm]
         if mine:
             returns = [row["rl_return"] for row in mine]
-            random = f"{_mean(mine, 'random_return'):,.0f}"
+            random = f"{mean_of(mine, 'random_return'):,.0f}"
             every = ", ".join(f"{r:,.0f}" for r in sorted(returns))
             steps = f"{mine[0]['steps']:,}"
             lines.append(_line([task, steps, f"{np.mean(returns):,.0f}", every, random]))
@@ -50,11 +49,11 @@ def labels(result: Result) -> list[str]:
         middle = number_of(found[name], ".2f") if name in found else ""
         ends = f"{found[name + '_low']:.2f} to {found[name + '_high']:.2f}" if name in found else ""
         if any(by_task):
-            lines.append(_line([str(budget), *map(_mean_of, by_task), middle, ends]))
+            lines.append(_line([str(budget), *map(_with_count, by_task), middle, ends]))
     for leak in LEAKS:
         by_task = [_scores(rows, task, f"{leak}, long") for task in LONG_TASKS]
         if any(by_task):
-            lines.append(_line([f"none, {leak}", *map(_mean_of, by_task), "", ""]))
+            lines.append(_line([f"none, {leak}", *map(_with_count, by_task), "", ""]))
     return lines
 
 
@@ -62,16 +61,17 @@ def ablation_table(result: Result) -> list[str]:
     """Mean scores of each arm, and what it has more than all of it, the paper's first."""
     rows, found = result["rows"], result["headline"]
     lines = _head(["", *ablations.TASKS, "mean less that of all of it", "95 %"])
-    whole = [_mean_of(_scores(rows, task, ALL_OF_IT)) for task in ablations.TASKS]
+    whole = [_with_count(_scores(rows, task, ALL_OF_IT)) for task in ablations.TASKS]
     lines.append(_line(["all of it", *whole, "", ""]))
-    for name in [*OF_THE_PAPER, *(n for n in ABLATIONS if n not in OF_THE_PAPER)]:
+    for name in ABLATIONS:
         key = ablations.headline_name(name) + "_minus_all"
         scores = [_scores(rows, task, ablation_arm(name)) for task in ablations.TASKS]
+        difference = [""] * 2
         if key in found:
             ends = f"{found[key + '_low']:+.2f} to {found[key + '_high']:+.2f}"
-            lines.append(_line([name, *map(_mean_of, scores), f"{found[key]:+.2f}", ends]))
-        elif any(scores):
-            lines.append(_line([name, *map(_mean_of, scores), "", ""]))
+            difference = [f"{found[key]:+.2f}", ends]
+        if any(scores):
+            lines.append(_line([name, *map(_with_count, scores), *difference]))
     return lines
 
 
@@ -79,12 +79,11 @@ def teacher_table(result: Result) -> list[str]:
     """Scores by teacher and task."""
     lines = _head(["teacher", *teachers.TASKS, "mean"])
     for teacher in TEACHERS:
-        arm = next(arm for (_, arm), name in teachers.NAMES.items() if name == teacher)
-        by_task = [_scores(result["rows"], task, arm) for task in teachers.TASKS]
+        by_task = [_scores(result["rows"], task, teacher_arm(teacher)) for task in teachers.TASKS]
         mean = result["headline"].get(teacher)
         middle = "" if mean is None else number_of(mean, ".2f")
         if any(by_task):
-            lines.append(_line([teacher, *map(_mean_of, by_task), middle]))
+            lines.append(_line([teacher, *map(_with_count, by_task), middle]))
     return lines
 
 
@@ -96,8 +95,8 @@ def gate_table(result: Result) -> list[str]:
         cells = [f"{threshold:g}"]
         for task in gate.TASKS:
             mine = rows_of(result["rows"], task, gate.gate_arm(task, threshold))
-            spent = f"{_mean(mine, 'labels'):.0f}" if mine else ""
-            cells += [spent, _mean_of(scores_of(mine))]
+            spent = f"{mean_of(mine, 'labels'):.0f}" if mine else ""
+            cells += [spent, _with_count(scores_of(mine))]
         if any(cells[1:]):
             lines.append(_line(cells))
     return lines
@@ -111,7 +110,7 @@ def agent_table(result: Result) -> list[str]:
         every = [row for mine in by_task for row in mine]
         if every:
             cells = [_spread([row["true_return"] for row in mine]) for mine in by_task]
-            lines.append(_line([arm, *cells, f"{_mean(every, 'steps_per_second'):,.0f}"]))
+            lines.append(_line([arm, *cells, f"{mean_of(every, 'steps_per_second'):,.0f}"]))
     return lines
 
 
@@ -167,7 +166,9 @@ def block(name: str, results: Mapping[str, Result]) -> str:
     )
     if missing:
         note += f" {missing} of its {missing + len(result['rows'])} rows are still to be measured."
-    return "\n".join([*lines(result), "", note])
+    drawn = BENCHMARKS / study / "curves.png"
+    picture = [f"![{study}](../{drawn.relative_to(README.parent)})", ""] if drawn.exists() else []
+    return "\n".join([*lines(result), "", *picture, note])
 
 
 def with_tables(page: str, results: Mapping[str, Result]) -> str:
@@ -189,13 +190,9 @@ def _scores(rows: Sequence[Row], task: str, arm: str) -> list[float]:
     return scores_of(rows_of(rows, task, arm))
 
 
-def _mean_of(scores: Sequence[float]) -> str:
+def _with_count(scores: Sequence[float]) -> str:
     """Mean and how many seeds it is of."""
     return f"{number_of(float(np.mean(scores)), '.2f')} ({len(scores)})" if scores else ""
-
-
-def _mean(rows: Sequence[Row], key: str) -> float:
-    return float(np.mean([row[key] for row in rows])) if rows else math.nan
 
 
 def _spread(numbers: Sequence[float]) -> str:

@@ -22,6 +22,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from prefrl.bench.stages import STAGES, timed
 from prefrl.bench.study import Row, Study, in_fresh_process
+from prefrl.bench.tasks import LARGER
 from prefrl.config import PRESETS, RunConfig, from_mapping, load, settings_key
 from prefrl.environments import make_env
 from prefrl.evaluate import true_returns
@@ -40,7 +41,7 @@ TASK = "half_cheetah"
 FAST: dict[str, Any] = {
     "env": {"vec": "auto"},
     "reward": {"fit": "async"},
-    "agent": {"kwargs": {"batch_size": 256, "learning_rate": 6e-4}},
+    "agent": LARGER,
 }
 """What fast settings change in the preset; a reward that is fitted beside may use a core more."""
 LABELS = 700

@@ -168,9 +168,23 @@ def row_specs(pairs: Sequence[tuple[str, str]], quick: bool) -> list[Row]:
     ]
 
 
+def seed_by_seed(pairs: Sequence[tuple[str, str]], quick: bool) -> list[Row]:
+    """The same for each of SEEDS in turn: what there is of a study is of all its arms alike."""
+    return [
+        row_spec(task, arm, seed, quick)
+        for seed in SEEDS[: 1 if quick else None]
+        for task, arm in pairs
+    ]
+
+
 def rows_of(rows: Sequence[Row], task: str, arm: str) -> list[Row]:
     """Those of one arm of a task."""
     return [r for r in rows if (r["task"], r["arm"]) == (task, arm)]
+
+
+def mean_of(rows: Sequence[Row], key: str) -> float:
+    """Mean of what the rows, at least one, have under a key."""
+    return float(np.mean([row[key] for row in rows]))
 
 
 def train_anew(

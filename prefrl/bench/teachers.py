@@ -10,7 +10,7 @@ from prefrl.bench.curves import draw_intervals
 from prefrl.bench.loop import COLUMNS, measure, score_matrix
 from prefrl.bench.references import require_references
 from prefrl.bench.study import Row, Study
-from prefrl.bench.tasks import SEEDS, mean_interval, row_spec, seeds_wanted
+from prefrl.bench.tasks import mean_interval, seed_by_seed, seeds_wanted
 from prefrl.labelers.oracle import TEACHERS
 
 TASKS = ("half_cheetah", "hopper", "pendulum")
@@ -36,13 +36,7 @@ def _intervals(rows: Sequence[Row]) -> dict[str, tuple[float, float, float]]:
 
 
 def specs(quick: bool) -> Sequence[Row]:
-    """Seed by seed, so that what there is of the study is of all teachers alike."""
-    return [
-        row_spec(task, teacher_arm(teacher), seed, quick)
-        for seed in SEEDS[: 1 if quick else None]
-        for teacher in TEACHERS
-        for task in TASKS
-    ]
+    return seed_by_seed([*NAMES], quick)
 
 
 def picture(rows: Sequence[Row], path: Path) -> None:
