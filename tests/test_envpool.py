@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -380,6 +383,23 @@ def test_people_are_shown_what_can_be_drawn() -> None:
     check(asked("CartPole-v1", "human"))
     dummy = replace(asked("prefrl/Pong-v0", "human").env, vec="dummy")
     check(replace(asked("prefrl/Pong-v0", "human"), env=dummy))
+
+
+def test_importing_it_leaves_pictures_to_those_who_draw_them() -> None:
+    """In a new process, for it is imported once: EnvPool would have Matplotlib draw with Agg."""
+    code = """
+import os, sys
+from prefrl.pools.vec import _envpool
+kept = dict(os.environ)
+_envpool()
+assert "envpool" in sys.modules and dict(os.environ) == kept
+import matplotlib
+print("backend", matplotlib.rcParams._get("backend"))
+"""
+    clean = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
+    words = [sys.executable, "-c", code]
+    out = subprocess.run(words, env=clean, capture_output=True, text=True, check=True).stdout
+    assert "backend" in out and "agg" not in out.lower()
 
 
 def test_clips_are_drawn() -> None:

@@ -47,7 +47,6 @@ def test_runs(small: bool, tmp_path: Path) -> None:
     NotebookClient(
         book,
         timeout=500,
-        iopub_timeout=60,  # of 4 s a picture was lost once
         raise_on_iopub_timeout=True,
         resources={"metadata": {"path": str(tmp_path)}},
     ).execute()

@@ -203,12 +203,28 @@ def _honoured(env_id: str, kwargs: Mapping[str, Any], takes: Iterable[str]) -> d
     return given
 
 
+def _envpool() -> Any:
+    """EnvPool, imported without a trace: it would have all that follows draw with Matplotlib's Agg.
+
+    It sets MPLBACKEND, which Matplotlib reads at its import and child processes inherit, such as
+    a notebook's kernel, whose pictures are lost then.
+    """
+    import matplotlib  # noqa: F401
+
+    kept = dict(os.environ)
+    try:
+        return importlib.import_module("envpool")
+    finally:
+        os.environ.clear()
+        os.environ.update(kept)
+
+
 def _pool(name: str, seeds: Sequence[int], settings: Mapping[str, Any]) -> Any:
     """EnvPool's pool of a task, a copy for each seed.
 
     More threads than cores or copies only wait.
     """
-    pool = importlib.import_module("envpool").make_gymnasium(
+    pool = _envpool().make_gymnasium(
         name,
         num_envs=len(seeds),
         num_threads=min(len(seeds), len(os.sched_getaffinity(0))),
