@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -30,7 +31,8 @@ from prefrl.render_states import render_states
 from prefrl.run import check
 from prefrl.types import Array, PrefrlError
 
-pytest.importorskip("envpool")
+if importlib.util.find_spec("envpool") is None:
+    pytest.skip("EnvPool is not installed", allow_module_level=True)
 
 # Where the versions of MuJoCo compute contacts anew, a step differs more, and the next one much
 # more: of Ant's and Humanoid's few are compared before both begin at the same state again.
