@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
@@ -13,10 +15,32 @@ from prefrl.bench.study import Row
 from prefrl.bench.tasks import rows_of
 from prefrl.report.svg import BLUE, INK, MUTED, ORANGE, short
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 COLOURS = (BLUE, ORANGE, INK, MUTED)
 SIDE = 3.6
 """Width of a task's plot in inches; its height is three quarters of it."""
 DPI = 110
+STYLE: Any = {
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 8),
+    "axes.titlesize": 10,
+    "axes.labelsize": 9,
+}
+"""Of every picture, Matplotlib's keys."""
+
+
+@contextmanager
+def _drawing(path: Path, width: float, height: float) -> Iterator[Figure]:
+    """A figure of so many inches, written as a PNG once it is drawn."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figure
+        figure.savefig(path, dpi=DPI, metadata={"Software": None})
 
 
 class ReturnCurve(BaseCallback):
@@ -48,29 +72,27 @@ def draw_curves(rows: Sequence[Row], path: Path) -> None:
       rows: with `task`, `arm` and `curve`, a list of (step, true return).
       path: of a PNG. Nothing is drawn where there is no curve.
     """
-    from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     drawn = [row for row in rows if row["curve"]]
     if not drawn:
         return
     tasks, arms = (list(dict.fromkeys(row[key] for row in drawn)) for key in ("task", "arm"))
-    figure = Figure(figsize=(SIDE * len(tasks), 0.75 * SIDE), layout="constrained")
-    for ax, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
-        for arm, colour in zip(arms, cycle(COLOURS), strict=False):
-            for i, row in enumerate(rows_of(drawn, task, arm)):
-                label = None if i else arm  # once in the legend
-                ax.plot(*zip(*row["curve"], strict=True), color=colour, label=label, linewidth=1.3)
-        ax.set_title(task, fontsize=10)
-        ax.set_xlabel("environment steps", fontsize=9)
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.legend(frameon=False, fontsize=8)
-        for axis in (ax.xaxis, ax.yaxis):
-            axis.set_major_locator(MaxNLocator(4))
-            axis.set_major_formatter(FuncFormatter(lambda x, _: short(x)))
-        ax.tick_params(labelsize=8)
-    figure.axes[0].set_ylabel("true return of an episode", fontsize=9)
-    figure.savefig(path, dpi=DPI, metadata={"Software": None})
+    with _drawing(path, SIDE * len(tasks), 0.75 * SIDE) as figure:
+        for ax, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
+            for arm, colour in zip(arms, cycle(COLOURS), strict=False):
+                for i, row in enumerate(rows_of(drawn, task, arm)):
+                    label = None if i else arm  # once in the legend
+                    ax.plot(
+                        *zip(*row["curve"], strict=True), color=colour, label=label, linewidth=1.3
+                    )
+            ax.set_title(task)
+            ax.set_xlabel("environment steps")
+            ax.legend()
+            for axis in (ax.xaxis, ax.yaxis):
+                axis.set_major_locator(MaxNLocator(4))
+                axis.set_major_formatter(FuncFormatter(lambda x, _: short(x)))
+        figure.axes[0].set_ylabel("true return of an episode")
 
 
 def draw_scores(
@@ -85,32 +107,28 @@ def draw_scores(
       middle: by labels: IQM, and the lower and upper end of its interval.
       path: of a PNG. Nothing is drawn where there is no score.
     """
-    from matplotlib.figure import Figure
     from matplotlib.ticker import ScalarFormatter
 
     if not any(means.values()):
         return
-    figure = Figure(figsize=(2 * SIDE, 1.2 * SIDE), layout="constrained")
-    ax = figure.subplots()
-    for (task, line), style in zip(means.items(), cycle(("-", "--", ":", "-."))):
-        ax.plot(*zip(*line.items(), strict=True), style, color=MUTED, linewidth=1.2, label=task)
-    if middle:
-        labels = list(middle)
-        iqm, low, high = zip(*middle.values(), strict=True)
-        ax.fill_between(labels, low, high, color=BLUE, alpha=0.2, linewidth=0)
-        ax.plot(labels, iqm, "o-", color=BLUE, linewidth=2, label="interquartile mean, 95 %")
-    ax.axhline(1, color=INK, linewidth=0.8)
-    ax.set_xscale("log")
-    labels = sorted({label for line in means.values() for label in line})
-    ax.set_xticks(labels)
-    ax.xaxis.set_major_formatter(ScalarFormatter())
-    ax.minorticks_off()
-    ax.set_xlabel("labels", fontsize=9)
-    ax.set_ylabel("score: 1 is PPO on the true reward", fontsize=9)
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False, fontsize=8)
-    ax.tick_params(labelsize=8)
-    figure.savefig(path, dpi=DPI, metadata={"Software": None})
+    with _drawing(path, 2 * SIDE, 1.2 * SIDE) as figure:
+        ax = figure.subplots()
+        for (task, line), style in zip(means.items(), cycle(("-", "--", ":", "-."))):
+            ax.plot(*zip(*line.items(), strict=True), style, color=MUTED, linewidth=1.2, label=task)
+        if middle:
+            labels = list(middle)
+            iqm, low, high = zip(*middle.values(), strict=True)
+            ax.fill_between(labels, low, high, color=BLUE, alpha=0.2, linewidth=0)
+            ax.plot(labels, iqm, "o-", color=BLUE, linewidth=2, label="interquartile mean, 95 %")
+        ax.axhline(1, color=INK, linewidth=0.8)
+        ax.set_xscale("log")
+        labels = sorted({label for line in means.values() for label in line})
+        ax.set_xticks(labels)
+        ax.xaxis.set_major_formatter(ScalarFormatter())
+        ax.minorticks_off()
+        ax.set_xlabel("labels")
+        ax.set_ylabel("score: 1 is PPO on the true reward")
+        ax.legend()
 
 
 def draw_intervals(
@@ -124,23 +142,18 @@ def draw_intervals(
       meaning: of the numbers.
       beside: what they are compared with, as a line from top to bottom.
     """
-    from matplotlib.figure import Figure
-
     if not intervals:
         return
-    figure = Figure(figsize=(2 * SIDE, 0.8 + 0.22 * len(intervals)), layout="constrained")
-    ax = figure.subplots()
-    middle, low, high = np.array(list(intervals.values())).T
-    places = np.arange(len(intervals))
-    ax.hlines(places, low, high, color=BLUE, linewidth=2)
-    ax.plot(middle, places, "o", color=BLUE, markersize=5)
-    ax.axvline(beside, color=INK, linewidth=0.8)
-    ax.set_yticks(places, list(intervals), fontsize=8)
-    ax.set_ylim(len(intervals) - 0.5, -0.5)
-    ax.set_xlabel(meaning, fontsize=9)
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.tick_params(labelsize=8)
-    figure.savefig(path, dpi=DPI, metadata={"Software": None})
+    with _drawing(path, 2 * SIDE, 0.8 + 0.22 * len(intervals)) as figure:
+        ax = figure.subplots()
+        middle, low, high = np.array(list(intervals.values())).T
+        places = np.arange(len(intervals))
+        ax.hlines(places, low, high, color=BLUE, linewidth=2)
+        ax.plot(middle, places, "o", color=BLUE, markersize=5)
+        ax.axvline(beside, color=INK, linewidth=0.8)
+        ax.set_yticks(places, list(intervals))
+        ax.set_ylim(len(intervals) - 0.5, -0.5)
+        ax.set_xlabel(meaning)
 
 
 def draw_gate(points: Mapping[str, Mapping[float, tuple[float, float]]], path: Path) -> None:
@@ -150,24 +163,21 @@ def draw_gate(points: Mapping[str, Mapping[float, tuple[float, float]]], path: P
       points: by task, then threshold: labels and score.
       path: of a PNG. Nothing is drawn where there is no point.
     """
-    from matplotlib.figure import Figure
-
     drawn = {task: line for task, line in points.items() if line}
     if not drawn:
         return
-    figure = Figure(figsize=(SIDE * len(drawn), SIDE), layout="constrained")
-    axes = figure.subplots(1, len(drawn), squeeze=False)[0]
-    for ax, (task, line) in zip(axes, drawn.items(), strict=True):
-        ax.plot(*zip(*line.values(), strict=True), "o-", color=BLUE, linewidth=1.3, markersize=4)
-        for threshold, point in line.items():
-            ax.annotate(
-                f"{threshold:g}", point, xytext=(4, 4), textcoords="offset points", fontsize=8
+    with _drawing(path, SIDE * len(drawn), SIDE) as figure:
+        axes = figure.subplots(1, len(drawn), squeeze=False)[0]
+        for ax, (task, line) in zip(axes, drawn.items(), strict=True):
+            ax.plot(
+                *zip(*line.values(), strict=True), "o-", color=BLUE, linewidth=1.3, markersize=4
             )
-        ax.axhline(1, color=INK, linewidth=0.8)
-        ax.margins(0.15)
-        ax.set_title(task, fontsize=10)
-        ax.set_xlabel("labels asked, by least disagreement", fontsize=9)
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.tick_params(labelsize=8)
-    axes[0].set_ylabel("score: 1 is PPO on the true reward", fontsize=9)
-    figure.savefig(path, dpi=DPI, metadata={"Software": None})
+            for threshold, point in line.items():
+                ax.annotate(
+                    f"{threshold:g}", point, xytext=(4, 4), textcoords="offset points", fontsize=8
+                )
+            ax.axhline(1, color=INK, linewidth=0.8)
+            ax.margins(0.15)
+            ax.set_title(task)
+            ax.set_xlabel("labels asked, by least disagreement")
+        axes[0].set_ylabel("score: 1 is PPO on the true reward")
