@@ -8,6 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any, Protocol
 
 import gymnasium as gym
@@ -203,6 +204,7 @@ def _honoured(env_id: str, kwargs: Mapping[str, Any], takes: Iterable[str]) -> d
     return given
 
 
+@cache
 def _envpool() -> Any:
     """EnvPool, imported without a trace: it would have all that follows draw with Matplotlib's Agg.
 
@@ -215,7 +217,8 @@ def _envpool() -> Any:
     try:
         return importlib.import_module("envpool")
     finally:
-        os.environ.clear()
+        for name in os.environ.keys() - kept.keys():
+            del os.environ[name]
         os.environ.update(kept)
 
 
