@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import gymnasium as gym
@@ -62,7 +63,9 @@ class StateEntropy:
 def explore(agent: BaseAlgorithm, steps: int, rng: Generator) -> None:
     """Let an agent go where it has not been, before it is told what is liked.
 
-    What its buffer knew of the size of returns is forgotten afterwards.
+    What it leaves are its steps in the recorder: the agent and the scale of its returns are then
+    as they were before. In the paper the explorer is what learns on; PPO, begun from one that looks
+    for far states, stays behind for hundreds of thousands of steps, on the true reward too.
 
     Raises:
       PrefrlError: the agent keeps no rollouts.
@@ -73,9 +76,10 @@ def explore(agent: BaseAlgorithm, steps: int, rng: Generator) -> None:
             f"agent.explore_steps = {steps}: {type(agent).__name__} keeps no rollouts; leave it "
             "at 0, or train ppo, a2c, trpo or reinforce"
         )
-    reward = buffer.reward
+    reward, before = buffer.reward, deepcopy(agent.get_parameters())
     buffer.reward = StateEntropy(buffer.recorder.observation_space, rng)
     agent.learn(steps, reset_num_timesteps=False)
     buffer.reward = reward
+    agent.set_parameters(before)
     if buffer.scale is not None:
         buffer.scale = ReturnScale(buffer.n_envs, buffer.gamma)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -47,7 +49,7 @@ def test_it_remembers_the_states_before_and_no_more_than_it_has_room_for() -> No
     assert len(entropy._met) == MEMORY
 
 
-def test_an_agent_explores_and_is_then_as_it_was_but_for_what_it_learned() -> None:
+def test_an_agent_explores_and_is_then_as_it_was() -> None:
     env = prefrl.make_env("Pendulum-v1", n_envs=2, seed=0)
     reward = prefrl.RewardEnsemble(env.observation_space, env.action_space, hidden=(16,))
     agent = PPO(
@@ -55,10 +57,22 @@ def test_an_agent_explores_and_is_then_as_it_was_but_for_what_it_learned() -> No
         rollout_buffer_class=prefrl.RelabelledRolloutBuffer,
         rollout_buffer_kwargs={"recorder": env, "reward": reward},
     )  # fmt: skip
-    before = [p.clone() for p in agent.policy.parameters()]
+    before = {name: value.clone() for name, value in agent.policy.state_dict().items()}
+    explorers: list[bool] = []
+
+    def explored(now: dict[str, Any], _: dict[str, Any]) -> bool:
+        policy = now["self"].policy.state_dict()
+        explorers.append(any((policy[name] != value).any() for name, value in before.items()))
+        return True
+
+    learn = agent.learn
+    agent.learn = lambda steps, **kwargs: learn(steps, explored, **kwargs)  # type: ignore
     explore(agent, 256, default_rng(0))
     assert env.steps_taken == 256
-    assert any((p != q).any() for p, q in zip(before, agent.policy.parameters(), strict=True))
+    assert explorers[0] is False and explorers[-1] is True, "it learned on the way"
+    for name, value in agent.policy.state_dict().items():
+        assert (value == before[name]).all(), name
+    assert not agent.policy.optimizer.state, "no momentum of the explorer's is left"
     buffer = agent.rollout_buffer
     assert isinstance(buffer, prefrl.RelabelledRolloutBuffer)
     assert buffer.reward is reward and buffer.scale is not None
