@@ -76,10 +76,13 @@ def explore(agent: BaseAlgorithm, steps: int, rng: Generator) -> None:
             f"agent.explore_steps = {steps}: {type(agent).__name__} keeps no rollouts; leave it "
             "at 0, or train ppo, a2c, trpo or reinforce"
         )
-    reward, before = buffer.reward, deepcopy(agent.get_parameters())
+    reward = buffer.reward
+    before: Any = deepcopy(agent.get_parameters())  # as SB3 wants them back
     buffer.reward = StateEntropy(buffer.recorder.observation_space, rng)
-    agent.learn(steps, reset_num_timesteps=False)
-    buffer.reward = reward
-    agent.set_parameters(before)
+    try:
+        agent.learn(steps, reset_num_timesteps=False)
+    finally:  # a run that is stopped here keeps no explorer in its checkpoint
+        buffer.reward = reward
+        agent.set_parameters(before)
     if buffer.scale is not None:
         buffer.scale = ReturnScale(buffer.n_envs, buffer.gamma)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 from gymnasium import spaces
 from numpy.random import default_rng
 from stable_baselines3 import PPO, SAC
+from torch import Tensor
 
 import prefrl
 from prefrl.exploration import MEMORY, NEIGHBOUR, StateEntropy, explore
@@ -49,7 +48,8 @@ def test_it_remembers_the_states_before_and_no_more_than_it_has_room_for() -> No
     assert len(entropy._met) == MEMORY
 
 
-def test_an_agent_explores_and_is_then_as_it_was() -> None:
+def explorer() -> tuple[PPO, dict[str, Tensor]]:
+    """An agent, and what its policy knows."""
     env = prefrl.make_env("Pendulum-v1", n_envs=2, seed=0)
     reward = prefrl.RewardEnsemble(env.observation_space, env.action_space, hidden=(16,))
     agent = PPO(
@@ -57,26 +57,46 @@ def test_an_agent_explores_and_is_then_as_it_was() -> None:
         rollout_buffer_class=prefrl.RelabelledRolloutBuffer,
         rollout_buffer_kwargs={"recorder": env, "reward": reward},
     )  # fmt: skip
-    before = {name: value.clone() for name, value in agent.policy.state_dict().items()}
-    explorers: list[bool] = []
+    return agent, {name: value.clone() for name, value in agent.policy.state_dict().items()}
 
-    def explored(now: dict[str, Any], _: dict[str, Any]) -> bool:
-        policy = now["self"].policy.state_dict()
-        explorers.append(any((policy[name] != value).any() for name, value in before.items()))
-        return True
 
-    learn = agent.learn
-    agent.learn = lambda steps, **kwargs: learn(steps, explored, **kwargs)  # type: ignore
+def is_known(agent: PPO, before: dict[str, Tensor]) -> bool:
+    policy = agent.policy.state_dict()
+    return all(bool((policy[name] == value).all()) for name, value in before.items())
+
+
+def test_an_agent_explores_and_is_then_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent, before = explorer()
+    train, learned = agent.train, []
+
+    def watched() -> None:
+        train()
+        learned.append(not is_known(agent, before))
+
+    monkeypatch.setattr(agent, "train", watched)
+    reward = agent.rollout_buffer.reward  # type: ignore[attr-defined]
     explore(agent, 256, default_rng(0))
-    assert env.steps_taken == 256
-    assert explorers[0] is False and explorers[-1] is True, "it learned on the way"
-    for name, value in agent.policy.state_dict().items():
-        assert (value == before[name]).all(), name
-    assert not agent.policy.optimizer.state, "no momentum of the explorer's is left"
+    assert learned == [True, True]
+    assert is_known(agent, before) and not agent.policy.optimizer.state
     buffer = agent.rollout_buffer
     assert isinstance(buffer, prefrl.RelabelledRolloutBuffer)
+    assert buffer.recorder.steps_taken == 256
     assert buffer.reward is reward and buffer.scale is not None
     assert buffer.scale.rms.count < 1, "the spread of another reward's returns says nothing"
+
+
+def test_one_that_is_stopped_on_the_way_is_as_it_was_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent, before = explorer()
+    train = agent.train
+
+    def stopped() -> None:
+        train()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(agent, "train", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        explore(agent, 256, default_rng(0))
+    assert is_known(agent, before) and not agent.policy.optimizer.state
 
 
 def test_an_agent_without_rollouts_says_so() -> None:

@@ -65,7 +65,8 @@ EXPLORE_STEPS, PENDULUM_EXPLORES, BONUS = 32_768, 16_384, 0.5
 """Before the first questions an agent looks for states far from all others, and later ones where
 members disagree are worth more to it, less and less so. Of 25 labels, ten of them first, Hopper
 comes to 180 to 840 points in 400,000 steps without the bonus, to 1,400 to 2,340 with it; Pendulum
-fails in one seed of three with neither (runs/LOG.md). HalfCheetah does not explore."""
+fails in one seed of three with neither (runs/LOG.md). HalfCheetah does not explore. In these
+trials the agent went on from the explorer's policy."""
 OF_LONG_TASKS: dict[str, dict[str, Any]] = {
     "half_cheetah": {"agent": LARGER | {"explore_steps": 0}},
     "hopper": {"agent": LARGER},
