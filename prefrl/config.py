@@ -162,7 +162,7 @@ class AgentConfig:
 
     explore_steps: int = 0
     """Environment steps, before the first questions, in which it is paid for states far from all
-    others (PEBBLE, Lee et al. 2021); the questions are about these, and it begins anew."""
+    others (PEBBLE, Lee et al. 2021); the questions are about these. It begins anew then."""
     critic_epochs: int = 0
     """Passes over the next rollout in which its critic is taught a reward that has changed,
     before the actor learns from it."""

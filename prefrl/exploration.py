@@ -63,9 +63,10 @@ class StateEntropy:
 def explore(agent: BaseAlgorithm, steps: int, rng: Generator) -> None:
     """Let an agent go where it has not been, before it is told what is liked.
 
-    What it leaves are its steps in the recorder: the agent and the scale of its returns are then
-    as they were before. In the paper the explorer is what learns on; PPO, begun from one that looks
-    for far states, stays behind for hundreds of thousands of steps, on the true reward too.
+    What it leaves are its steps, in the recorder and in how observations are normalised. Policy,
+    optimizer and the scale of returns are as before, also where it is stopped on the way.
+    PEBBLE's explorer learns on; PPO from there is slow on Hopper, on the true reward too
+    (runs/LOG.md).
 
     Raises:
       PrefrlError: the agent keeps no rollouts.
@@ -84,5 +85,5 @@ def explore(agent: BaseAlgorithm, steps: int, rng: Generator) -> None:
     finally:  # a run that is stopped here keeps no explorer in its checkpoint
         buffer.reward = reward
         agent.set_parameters(before)
-    if buffer.scale is not None:
-        buffer.scale = ReturnScale(buffer.n_envs, buffer.gamma)
+        if buffer.scale is not None:
+            buffer.scale = ReturnScale(buffer.n_envs, buffer.gamma)

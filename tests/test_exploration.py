@@ -60,9 +60,18 @@ def explorer() -> tuple[PPO, dict[str, Tensor]]:
     return agent, {name: value.clone() for name, value in agent.policy.state_dict().items()}
 
 
-def is_known(agent: PPO, before: dict[str, Tensor]) -> bool:
+def has_policy(agent: PPO, before: dict[str, Tensor]) -> bool:
     policy = agent.policy.state_dict()
     return all(bool((policy[name] == value).all()) for name, value in before.items())
+
+
+def assert_as_new(agent: PPO, before: dict[str, Tensor], reward: object) -> None:
+    """Nothing of what it learned while it explored is left."""
+    buffer = agent.rollout_buffer
+    assert isinstance(buffer, prefrl.RelabelledRolloutBuffer)
+    assert has_policy(agent, before) and not agent.policy.optimizer.state
+    assert buffer.reward is reward and buffer.scale is not None
+    assert buffer.scale.rms.count < 1, "the spread of another reward's returns says nothing"
 
 
 def test_an_agent_explores_and_is_then_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,23 +80,19 @@ def test_an_agent_explores_and_is_then_as_it_was(monkeypatch: pytest.MonkeyPatch
 
     def watched() -> None:
         train()
-        learned.append(not is_known(agent, before))
+        learned.append(not has_policy(agent, before))
 
     monkeypatch.setattr(agent, "train", watched)
     reward = agent.rollout_buffer.reward  # type: ignore[attr-defined]
     explore(agent, 256, default_rng(0))
     assert learned == [True, True]
-    assert is_known(agent, before) and not agent.policy.optimizer.state
-    buffer = agent.rollout_buffer
-    assert isinstance(buffer, prefrl.RelabelledRolloutBuffer)
-    assert buffer.recorder.steps_taken == 256
-    assert buffer.reward is reward and buffer.scale is not None
-    assert buffer.scale.rms.count < 1, "the spread of another reward's returns says nothing"
+    assert_as_new(agent, before, reward)
+    assert agent.rollout_buffer.recorder.steps_taken == 256  # type: ignore[attr-defined]
 
 
 def test_one_that_is_stopped_on_the_way_is_as_it_was_too(monkeypatch: pytest.MonkeyPatch) -> None:
     agent, before = explorer()
-    train = agent.train
+    train, reward = agent.train, agent.rollout_buffer.reward  # type: ignore[attr-defined]
 
     def stopped() -> None:
         train()
@@ -96,7 +101,7 @@ def test_one_that_is_stopped_on_the_way_is_as_it_was_too(monkeypatch: pytest.Mon
     monkeypatch.setattr(agent, "train", stopped)
     with pytest.raises(KeyboardInterrupt):
         explore(agent, 256, default_rng(0))
-    assert is_known(agent, before) and not agent.policy.optimizer.state
+    assert_as_new(agent, before, reward)
 
 
 def test_an_agent_without_rollouts_says_so() -> None:
