@@ -13,6 +13,7 @@ from numpy.random import default_rng
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
 from prefrl import environments
+from prefrl.bench.arms import ABLATIONS
 from prefrl.config import PRESETS, RunConfig, from_mapping, load
 from prefrl.environments import make_vec_env
 from prefrl.metrics import read_metrics
@@ -34,8 +35,21 @@ SHORT = {
 }  # fmt: skip
 
 
-def short(device: str) -> RunConfig:
-    config = replace(load(PRESETS / "moving_dot.toml"), steps=2048, device=device)
+METHODS = ABLATIONS | {
+    "exploration first": {"agent": {"explore_steps": 1024}},
+    "sampled steps": {"reward": {"sampled_steps": 5}},
+    "fits beside the trainer": {"reward": {"fit": "async", "pseudo_labels": 0.95}},
+}
+OF_IMAGES = (
+    "exploration first", "critic kept in step", "bonus for disagreement", "diverse queries",
+    "crops and pseudo-labels", "implied answers", "mistakes, doubted", "sampled steps",
+    "fits beside the trainer",
+)  # fmt: skip
+"""Methods that compute on pictures, or on their rewards."""
+
+
+def short(device: str, task: str = "moving_dot") -> RunConfig:
+    config = replace(load(PRESETS / f"{task}.toml"), steps=2048, device=device)
     return from_mapping(SHORT, config)
 
 
@@ -144,4 +158,21 @@ def test_a_run_on_a_gpu_learns_and_is_read_without_one(
         assert torch.equal(old.cpu(), new)
     for name, value in reward.state_dict().items():
         assert torch.equal(value.cpu(), read.state_dict()[name])
+    run.unlock()
+
+
+@pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:You are trying to run PPO on the GPU")  # SB3, of vectors
+@pytest.mark.parametrize(
+    ("task", "method"),
+    [("pendulum", name) for name in METHODS] + [("moving_dot", name) for name in OF_IMAGES],
+)
+def test_every_method_computes_on_a_gpu(task: str, method: str, tmp_path: Path) -> None:
+    config = from_mapping(METHODS[method], short("cuda", task))
+    run = RunDir.create(tmp_path / "run", config)
+    agent, reward = train(config, run)
+    assert agent.device.type == reward.device.type == "cuda"
+    assert reward.fitted
+    assert np.isfinite(read_metrics(run.metrics_path)[-1]["heldout_nll"])
+    assert all(parameter.isfinite().all() for parameter in agent.policy.parameters())
     run.unlock()
