@@ -14,6 +14,7 @@ from rich.console import Console
 
 from prefrl import rundir
 from prefrl.bench import (
+    STUDIES,
     ablations,
     agents,
     behaviours,
@@ -25,6 +26,7 @@ from prefrl.bench import (
     teachers,
 )
 from prefrl.bench import study as studies
+from prefrl.bench.loop import scored
 from prefrl.bench.study import Row, Study
 from prefrl.config import PRESETS
 from prefrl.types import PrefrlError
@@ -73,8 +75,10 @@ def run(
     monkeypatch.setattr(studies, "BENCHMARKS", tmp_path)
     monkeypatch.syspath_prepend(Path(__file__).parent.parent)  # processes import this by name
 
-    def call(quick: bool = False, again: bool = False, by: Callable[..., Row] = measure) -> str:
-        study = Study("sums", specs, by, headline, ("task", "seed", "score"))
+    def call(
+        quick: bool = False, again: bool = False, by: Callable[..., Row] = measure, **more: Any
+    ) -> str:
+        study = Study("sums", specs, by, headline, ("task", "seed", "score"), **more)
         study(Console(width=120), quick, again=again)
         return capsys.readouterr().out
 
@@ -104,6 +108,16 @@ def test_a_study_goes_on_where_it_stopped(run: Callable[..., str], tmp_path: Pat
     assert "2 rows done, 0 to go (--again measures all)" in run()
     assert "0 rows done, 2 to go" in run(again=True)
     assert (tmp_path / "sums" / "work" / "seen-0").exists()
+
+
+def test_what_follows_from_other_studies_is_kept_up_to_date(
+    run: Callable[..., str], tmp_path: Path
+) -> None:
+    run(derived=lambda row: row | {"score": row["seed"] - 1.0})
+    assert [row["score"] for row in result(tmp_path)["rows"]] == [-1.0, 0.0]
+    assert "2 rows done, 0 to go" in run(derived=lambda row: row | {"score": row["seed"] + 1.0})
+    assert [row["score"] for row in result(tmp_path)["rows"]] == [1.0, 2.0]
+    assert result(tmp_path)["headline"] == {"best": 2.0}
 
 
 def test_a_quick_study_is_written_elsewhere(run: Callable[..., str], tmp_path: Path) -> None:
@@ -193,3 +207,11 @@ def test_the_committed_rows_are_of_todays_presets() -> None:
         committed = json.loads(results[name].read_text())["rows"]
         wanted = MEASURED[name](False)
         assert all(any(studies._matches(row, spec) for spec in wanted) for row in committed)
+
+
+def test_the_committed_scores_are_between_todays_references() -> None:
+    for name, study in STUDIES.items():
+        path = studies.BENCHMARKS / name / "result.json"
+        if study.derived is scored and path.exists():
+            for row in json.loads(path.read_text())["rows"]:
+                assert row["score"] == pytest.approx(study.derived(row)["score"]), row

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prefrl.bench.arms import ABLATIONS, ALL_OF_IT, ONLY, ablation_arm
 from prefrl.bench.curves import draw_intervals
-from prefrl.bench.loop import COLUMNS, measure, score_matrix
+from prefrl.bench.loop import COLUMNS, measure, score_matrix, scored
 from prefrl.bench.references import require_references
 from prefrl.bench.study import Row, Study
 from prefrl.bench.tasks import mean_interval, seed_by_seed, seeds_wanted
@@ -72,5 +72,6 @@ ABLATIONS_STUDY = Study(
     headline=headline,
     columns=COLUMNS,
     require=require_references,
+    derived=scored,
     picture=picture,
 )

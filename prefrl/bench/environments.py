@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from prefrl.bench.loop import COLUMNS, measure, scores_of
+from prefrl.bench.loop import COLUMNS, measure, scored, scores_of
 from prefrl.bench.references import require_references
 from prefrl.bench.study import Row, Study
 from prefrl.bench.tasks import ENVIRONMENT_TASKS, iqm, row_spec, rows_of, seeds
@@ -43,5 +43,6 @@ ENVIRONMENTS = Study(
     headline=headline,
     columns=COLUMNS,
     require=require_references,
+    derived=scored,
     alike=("loop",),
 )

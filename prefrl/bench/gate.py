@@ -9,7 +9,7 @@ import numpy as np
 
 from prefrl.bench.arms import THRESHOLDS
 from prefrl.bench.curves import draw_gate
-from prefrl.bench.loop import COLUMNS, measure, scores_of
+from prefrl.bench.loop import COLUMNS, measure, scored, scores_of
 from prefrl.bench.references import require_references
 from prefrl.bench.study import Row, Study
 from prefrl.bench.tasks import mean_of, rows_of, seed_by_seed, seeds_wanted, task_config
@@ -70,6 +70,7 @@ GATE = Study(
     headline=headline,
     columns=COLUMNS,
     require=require_references,
+    derived=scored,
     alike=("loop", "environments", "teachers"),
     picture=picture,
 )

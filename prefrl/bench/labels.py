@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from prefrl.bench.curves import draw_scores
-from prefrl.bench.loop import COLUMNS, measure, score_matrix, scores_of
+from prefrl.bench.loop import COLUMNS, measure, score_matrix, scored, scores_of
 from prefrl.bench.references import require_references
 from prefrl.bench.study import Row, Study
 from prefrl.bench.tasks import BUDGETS, LONG_TASKS, budget_arm, iqm_interval, row_spec, rows_of
@@ -81,5 +81,6 @@ LABELS = Study(
     headline=headline,
     columns=COLUMNS,
     require=require_references,
+    derived=scored,
     picture=picture,
 )

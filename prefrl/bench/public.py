@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from prefrl.bench.loop import measure
+from prefrl.bench.loop import measure, scored
 from prefrl.bench.references import require_references
 from prefrl.bench.study import Row, Study
 from prefrl.bench.tasks import (
@@ -43,4 +43,5 @@ PUBLIC_STUDY = Study(
     headline=headline,
     columns=("task", "arm", "seed", "steps", "labels", "last_return", "true_return", "score"),
     require=require_references,
+    derived=scored,
 )

@@ -40,6 +40,8 @@ class Study:
       headline: the named numbers that the rows add up to.
       columns: of table.md, row keys in order; the commit of each row follows.
       require: refuses, before anything is measured, rows that cannot be.
+      derived: a row with what follows from it and from other studies' committed rows, which may
+        have changed since it was measured.
       alike: studies with the same `measure`, whose rows are taken over where the specs agree.
       picture: draws the rows into curves.png.
     """
@@ -50,6 +52,7 @@ class Study:
     headline: Callable[[Sequence[Row]], Mapping[str, float]]
     columns: Sequence[str]
     require: Callable[[Sequence[Row]], None] = lambda missing: None
+    derived: Callable[[Row], Row] = lambda row: row
     alike: Sequence[str] = ()
     picture: Callable[[Sequence[Row], Path], None] | None = None
 
@@ -73,7 +76,7 @@ class Study:
             specs = self.specs(quick)
             known = [] if again else self._known(quick)
             found = [next((row for row in known if _matches(row, s)), None) for s in specs]
-            rows = [row for row in found if row is not None]
+            rows = [self.derived(row) for row in found if row is not None]
             missing = [s for s, row in zip(specs, found, strict=True) if row is None]
             self.require(missing)
             console.print(
@@ -81,10 +84,10 @@ class Study:
                 + " (--again measures all)" * (not missing),
                 highlight=False,
             )
-            if rows and rows != _read_rows(folder):  # others, or fewer: nothing to wait for
+            if rows and rows != _read_rows(folder):  # changed: nothing to wait for
                 self._write(folder, rows, len(specs), command, source)
             for row in _run_all(self.measure, missing, work, jobs):
-                rows.append(row | {"commit": source})
+                rows.append(self.derived(row) | {"commit": source})
                 rows.sort(key=lambda r: next(i for i, s in enumerate(specs) if _matches(r, s)))
                 self._write(folder, rows, len(specs), command, source)
                 console.print(_line(row, self.columns), soft_wrap=True, highlight=False)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prefrl.bench.arms import teacher_arm
 from prefrl.bench.curves import draw_intervals
-from prefrl.bench.loop import COLUMNS, measure, score_matrix
+from prefrl.bench.loop import COLUMNS, measure, score_matrix, scored
 from prefrl.bench.references import require_references
 from prefrl.bench.study import Row, Study
 from prefrl.bench.tasks import mean_interval, seed_by_seed, seeds_wanted
@@ -51,6 +51,7 @@ TEACHERS_STUDY = Study(
     headline=headline,
     columns=COLUMNS,
     require=require_references,
+    derived=scored,
     alike=("loop", "environments", "gate"),
     picture=picture,
 )
