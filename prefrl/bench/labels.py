@@ -11,12 +11,20 @@ from prefrl.bench.curves import draw_scores
 from prefrl.bench.loop import COLUMNS, measure, score_matrix, scored, scores_of
 from prefrl.bench.references import require_references
 from prefrl.bench.study import Row, Study
-from prefrl.bench.tasks import BUDGETS, LONG_TASKS, budget_arm, iqm_interval, row_spec, rows_of
+from prefrl.bench.tasks import (
+    BUDGETS,
+    HEADLINE_SEEDS,
+    LONG_TASKS,
+    SEEDS,
+    budget_arm,
+    iqm_interval,
+    row_spec,
+    rows_of,
+)
 from prefrl.evaluate import LEAKS
 from prefrl.types import Array
 
 HEADLINE_BUDGETS = (25, 50, 100, 350, 700)
-SEEDS = {budget: range(5 if budget in HEADLINE_BUDGETS else 3) for budget in BUDGETS}
 FEWEST_SEEDS = 3
 """Of each task, before a budget has a number."""
 
@@ -52,10 +60,10 @@ def specs(quick: bool) -> Sequence[Row]:
     learned = [
         row_spec(task, budget_arm(budget), seed, quick)
         for budgets in (HEADLINE_BUDGETS, others)
-        for seed in range(max(map(len, SEEDS.values())))
+        for seed in HEADLINE_SEEDS
         for budget in budgets
         for task in LONG_TASKS
-        if seed in SEEDS[budget]
+        if budget in HEADLINE_BUDGETS or seed in SEEDS
     ]
     leaks = [row_spec(task, f"{leak}, long", 0, quick) for leak in LEAKS for task in LONG_TASKS]
     return learned + leaks
