@@ -94,7 +94,7 @@ def load(checkpoint: Path, agent: BaseAlgorithm, reward: RewardEnsemble | None) 
         weights = _read(checkpoint / "policy.pt")
         agent.set_parameters(weights, exact_match=True, device=agent.device)
         for name, saved in _read(checkpoint / "tensors.pt").items():
-            _tensors(agent)[name].data.copy_(saved)  # in place: an optimizer holds it
+            tensors_of(agent)[name].data.copy_(saved)  # in place: an optimizer holds it
         saved_state = state(checkpoint)
         if reward is not None and (checkpoint / "reward.safetensors").exists():
             reward.load(checkpoint / "reward.safetensors")
@@ -140,7 +140,7 @@ def _write(
     part: Path, agent: BaseAlgorithm, reward: RewardEnsemble | None, state: Mapping[str, Any]
 ) -> None:
     torch.save(agent.get_parameters(), part / "policy.pt")
-    torch.save(_tensors(agent), part / "tensors.pt")
+    torch.save(tensors_of(agent), part / "tensors.pt")
     if reward is not None:
         reward.save(part / "reward.safetensors")
     for name, rms in _running(agent).items():
@@ -167,7 +167,7 @@ def _write_text(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def _tensors(agent: BaseAlgorithm) -> dict[str, torch.Tensor]:
+def tensors_of(agent: BaseAlgorithm) -> dict[str, torch.Tensor]:
     """What an agent learns besides its networks: SAC's entropy coefficient."""
     return {name: recursive_getattr(agent, name) for name in agent._get_torch_save_params()[1]}
 

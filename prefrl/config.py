@@ -163,6 +163,10 @@ class AgentConfig:
     explore_steps: int = 0
     """Environment steps, before the first questions, in which it is paid for states far from all
     others (PEBBLE, Lee et al. 2021); the questions are about these. It begins anew then."""
+    restart_at: float = 0.0
+    """Share of the steps after which it begins anew, once, with the reward and the answers that
+    are there by then; 0: never. What it learned from the first few answers can hold it where no
+    further one helps (the primacy bias, Nikishin et al. 2022)."""
     critic_epochs: int = 0
     """Passes over the next rollout in which its critic is taught a reward that has changed,
     before the actor learns from it."""
@@ -387,6 +391,7 @@ def validate(config: RunConfig) -> None:
         ("reward.refit_part", reward.refit_part, 0, math.inf),
         ("reward.patience", reward.patience, 1, math.inf),
         ("agent.explore_steps", config.agent.explore_steps, 0, math.inf),
+        ("agent.restart_at", config.agent.restart_at, 0, 0.9),
         ("agent.critic_epochs", config.agent.critic_epochs, 0, math.inf),
         ("seed", config.seed, 0, 2**32 - 1),  # numpy takes no others
         ("threads", config.threads, 1, math.inf),

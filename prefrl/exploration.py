@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import Any
 
 import gymnasium as gym
@@ -11,7 +10,8 @@ import torch
 from numpy.random import Generator
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from prefrl.relabel import RelabelledRolloutBuffer, ReturnScale, buffer_of
+from prefrl.beginning import Beginning
+from prefrl.relabel import RelabelledRolloutBuffer, buffer_of
 from prefrl.spaces import to_vectors
 from prefrl.types import Array, PrefrlError
 
@@ -77,13 +77,10 @@ def explore(agent: BaseAlgorithm, steps: int, rng: Generator) -> None:
             f"agent.explore_steps = {steps}: {type(agent).__name__} keeps no rollouts; leave it "
             "at 0, or train ppo, a2c, trpo or reinforce"
         )
-    reward = buffer.reward
-    before: Any = deepcopy(agent.get_parameters())  # as SB3 wants them back
+    reward, beginning = buffer.reward, Beginning(agent)
     buffer.reward = StateEntropy(buffer.recorder.observation_space, rng)
     try:
         agent.learn(steps, reset_num_timesteps=False)
     finally:  # a run that is stopped here keeps no explorer in its checkpoint
         buffer.reward = reward
-        agent.set_parameters(before)
-        if buffer.scale is not None:
-            buffer.scale = ReturnScale(buffer.n_envs, buffer.gamma)
+        beginning.restore()

@@ -44,6 +44,7 @@ class LoopSettings:
     on_policy_share: float = 0.0
     reuse: float = 0.0
     explore_steps: int = 0
+    restart_at: float = 0.0
     bonus: float = 0.0
     pessimism: float = 0.0
     ask_every: int = 8192
@@ -74,6 +75,8 @@ class Progress:
     """Number of the last comparison that the reward has been fitted to."""
     next_ask: int = 0
     """Environment steps at which the schedule is looked at again."""
+    restarted: bool = False
+    """Whether the agent has begun anew."""
 
 
 @dataclass
@@ -88,6 +91,7 @@ class PreferenceLoop:
       labeler: answers queries.
       store: where queries and answers live.
       rng: draws segments and candidates.
+      begin_anew: makes the agent forget what it has learned.
       on_pass: told of every pass, with what it measured.
       on_wait: told how many of the first answers are missing, and of how many.
     """
@@ -100,6 +104,7 @@ class PreferenceLoop:
     store: ComparisonStore
     settings: LoopSettings
     rng: Generator
+    begin_anew: Callable[[], None] = lambda: None
     on_pass: Callable[[Mapping[str, float]], None] = lambda row: None
     on_wait: Callable[[int, int], None] = lambda missing, first: None
     progress: Progress = field(default_factory=Progress)
@@ -185,8 +190,20 @@ class PreferenceLoop:
             self.recorder.steps_taken, s.total_steps, s.bonus, s.pessimism
         )
         self.progress.fitted_to = self.fitter.fitted_to
+        if not last:
+            self._restart()
         self._count()
         self.on_pass(row | self._standing())
+
+    def _restart(self) -> None:
+        """Once, where the settings say so: what the first few answers taught goes.
+
+        Source: resets against the primacy bias, Nikishin et al. 2022, arXiv 2205.07802, section 4.
+        """
+        at, progress = self.settings.restart_at * self.settings.total_steps, self.progress
+        if at and not progress.restarted and self.recorder.steps_taken >= at:
+            self.begin_anew()
+            progress.restarted = True
 
     def _collect(self) -> None:
         """Cut as many segments as the new steps hold side by side."""

@@ -18,6 +18,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from prefrl import checkpoints
 from prefrl.agents import AgentSpec, agent_spec
+from prefrl.beginning import Beginning
 from prefrl.config import EnvConfig, LabelConfig, RunConfig, choose, first_batch
 from prefrl.environments import import_module, make_env, max_episode_steps, resolve
 from prefrl.keeper import Keeper
@@ -66,6 +67,7 @@ def train(
     with closing(env), ComparisonStore(run.store_path) as store:
         reward = build_reward(config, env.observation_space, env.action_space)
         agent = build_agent(config, env, reward)
+        beginning = Beginning(agent)  # before the checkpoint: of the seed alone
         checkpoint = checkpoints.latest(run.checkpoints)
         state = checkpoints.load(checkpoint, agent, reward) if checkpoint else {}
         env.steps_taken = step = int(state.get("step", 0))
@@ -82,6 +84,7 @@ def train(
                 settings=loop_settings(config),
                 rng=default_rng([config.seed, 3, step]),
                 progress=Progress(**state.get("progress", {})),
+                begin_anew=beginning.restore,
                 on_wait=on_wait,
             )
             with closing(Keeper(run, loop, config.checkpoint_every, on_pass)) as keeper:
@@ -303,6 +306,7 @@ def loop_settings(config: RunConfig) -> LoopSettings:
         on_policy_share=labels.on_policy_share,
         reuse=labels.reuse,
         explore_steps=agent.explore_steps,
+        restart_at=agent.restart_at,
         bonus=reward.bonus,
         pessimism=reward.pessimism,
         ask_every=labels.ask_every,

@@ -37,6 +37,7 @@ OURS: dict[str, Changes] = {
     "crops and pseudo-labels": {"reward": {"crop": 0.8, "pseudo_labels": 0.95}},
     "dynamics foretold": {"reward": {"dynamics": 0.5}},  # REED, Metcalf et al. 2024
     "exploration first": {"agent": {"explore_steps": 32_768}},  # PEBBLE, Lee et al. 2021
+    "agent begun anew": {"agent": {"restart_at": 0.1}},  # Nikishin et al. 2022
     "bonus for disagreement": {"reward": {"bonus": 0.5}},  # RUNE, Liang et al. 2022
     "pessimism": {"reward": {"pessimism": 0.5}},  # Coste et al. 2024
     # LiRE, Choi et al. 2024
