@@ -29,6 +29,7 @@ LEFT, RIGHT, TIE, INCOMPARABLE = Preference
 # Opens the store (all of them at once), claims all it can get, prints the ids.
 CLAIM_ALL = """
 import sys
+import time
 from prefrl.store import ComparisonStore
 from prefrl.types import Preference
 sys.stdin.readline()
@@ -39,6 +40,7 @@ with ComparisonStore(sys.argv[1]) as store:
         print(query.id)
         if query.id % 3 == 0:
             store.answer(query.id, Preference.LEFT, sys.argv[2])
+        time.sleep(0.001)  # the others have their turn, on a busy machine too
 """
 
 # Opens the store, does one thing to the queries 1 to n, and prints those that it got.
