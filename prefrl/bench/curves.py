@@ -118,7 +118,7 @@ def draw_scores(
         if middle:
             labels = list(middle)
             iqm, low, high = zip(*middle.values(), strict=True)
-            ax.fill_between(labels, low, high, color=BLUE, alpha=0.2, linewidth=0)
+            ax.vlines(labels, low, high, color=BLUE, linewidth=2, alpha=0.5)  # one alone shows too
             ax.plot(labels, iqm, "o-", color=BLUE, linewidth=2, label="interquartile mean, 95 %")
         ax.axhline(1, color=INK, linewidth=0.8)
         ax.set_xscale("log")
