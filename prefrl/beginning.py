@@ -7,7 +7,7 @@ from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from prefrl.checkpoints import tensors_of
+from prefrl.checkpoints import put_back, tensors_of
 from prefrl.relabel import RelabelledRolloutBuffer, ReturnScale, buffer_of
 
 
@@ -20,14 +20,12 @@ class Beginning:
 
     def __init__(self, agent: BaseAlgorithm) -> None:
         self._agent = agent
-        self._parameters: Any = deepcopy(agent.get_parameters())  # as SB3 wants them back
+        self._parameters: Any = deepcopy(agent.get_parameters())
         self._tensors = {name: value.detach().clone() for name, value in tensors_of(agent).items()}
 
     def restore(self) -> None:
         """Make the agent what it was; the scale of its returns begins anew too."""
-        self._agent.set_parameters(self._parameters, device=self._agent.device)
-        for name, value in tensors_of(self._agent).items():
-            value.data.copy_(self._tensors[name])
+        put_back(self._agent, self._parameters, self._tensors)
         buffer = buffer_of(self._agent)
         if isinstance(buffer, RelabelledRolloutBuffer) and buffer.scale is not None:
             buffer.scale = ReturnScale(buffer.n_envs, buffer.gamma)

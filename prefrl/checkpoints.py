@@ -91,10 +91,7 @@ def load(checkpoint: Path, agent: BaseAlgorithm, reward: RewardEnsemble | None) 
       MachineError: it does not fit.
     """
     try:
-        weights = _read(checkpoint / "policy.pt")
-        agent.set_parameters(weights, exact_match=True, device=agent.device)
-        for name, saved in _read(checkpoint / "tensors.pt").items():
-            tensors_of(agent)[name].data.copy_(saved)  # in place: an optimizer holds it
+        put_back(agent, _read(checkpoint / "policy.pt"), _read(checkpoint / "tensors.pt"))
         saved_state = state(checkpoint)
         if reward is not None and (checkpoint / "reward.safetensors").exists():
             reward.load(checkpoint / "reward.safetensors")
@@ -106,6 +103,20 @@ def load(checkpoint: Path, agent: BaseAlgorithm, reward: RewardEnsemble | None) 
         raise MachineError(f"checkpoint {checkpoint} cannot be read: {error}") from error
     agent.num_timesteps = int(saved_state["agent_steps"])
     return saved_state
+
+
+def put_back(
+    agent: BaseAlgorithm, parameters: dict[str, Any], tensors: Mapping[str, torch.Tensor]
+) -> None:
+    """Make an agent's networks and optimizers what they were.
+
+    Args:
+      parameters: what its `get_parameters` returned.
+      tensors: what `tensors_of` did.
+    """
+    agent.set_parameters(parameters, exact_match=True, device=agent.device)
+    for name, saved in tensors.items():
+        tensors_of(agent)[name].data.copy_(saved)  # in place: an optimizer holds it
 
 
 def state(checkpoint: Path) -> dict[str, Any]:
