@@ -12,7 +12,7 @@ from prefrl.bench.ablations import headline_name
 from prefrl.bench.agents import AGENTS
 from prefrl.bench.arms import OF_THE_PAPER, THRESHOLDS
 from prefrl.bench.study import BENCHMARKS, Row
-from prefrl.bench.tasks import BUDGETS, ENVIRONMENT_TASKS, iqm
+from prefrl.bench.tasks import BUDGETS, ENVIRONMENT_TASKS, LONG_TASKS, budget_arm, iqm
 from prefrl.evaluate import LEAKS
 from prefrl.labelers.oracle import TEACHERS
 from prefrl.rundir import read_json
@@ -130,6 +130,7 @@ NAMES: dict[str, dict[tuple[str, str], str]] = {
     "loop": loop.NAMES,
     "environments": {(task, "default"): task for task in ENVIRONMENT_TASKS},
     "teachers": teachers.NAMES,
+    "labels": {(task, budget_arm(n)): f"iqm_{n}" for task in LONG_TASKS for n in BUDGETS},
     "backflip": {
         ("hopper_backflip", "labels"): "flips_per_20s",
         ("hopper_backflip", "handwritten"): "handwritten_flips_per_20s",
