@@ -115,8 +115,9 @@ def put_back(
       tensors: what `tensors_of` did.
     """
     agent.set_parameters(parameters, exact_match=True, device=agent.device)
+    own = tensors_of(agent)
     for name, saved in tensors.items():
-        tensors_of(agent)[name].data.copy_(saved)  # in place: an optimizer holds it
+        own[name].data.copy_(saved)  # in place: an optimizer holds it
 
 
 def state(checkpoint: Path) -> dict[str, Any]:
