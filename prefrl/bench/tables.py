@@ -145,7 +145,9 @@ NAMES: dict[str, dict[tuple[str, str], str]] = {
 NOTE = (
     "Scores are of the final policy, 0 a random one and 1 the same PPO on the true reward with "
     "return normalisation: interquartile means over seeds, which of three are means, with the "
-    "lowest and the highest seed. Rewards are fitted between rollouts unless said, so that the "
+    "lowest and the highest seed; of four tasks together all their runs are counted, and while "
+    "some are missing the mean is of the seeds that every task has. Rewards are fitted between "
+    "rollouts unless said, so that the "
     "numbers repeat. Shuffled labels score what an untrained policy does, all nine times alike: "
     "the loop notices that they predict nothing and gives no reward. The leak audit is the best "
     "of three rewards that know nothing (+1, -1, a random network). Hopper's and Walker2d's agents "

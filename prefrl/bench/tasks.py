@@ -66,8 +66,8 @@ EXPLORE_STEPS, PENDULUM_EXPLORES, BONUS = 32_768, 8_192, 0.5
 members disagree are worth more to it, less and less so. Of 25 labels, ten of them first, Hopper
 comes to 180 to 840 points in 400,000 steps without the bonus, to 1,400 to 2,340 with it; Pendulum
 fails in one seed of three with neither. In these trials the agent went on from the explorer's
-policy. Since it does not, Pendulum solves four of four seeds with 8,192 steps of exploration and
-one of three with 16,384 (runs/LOG.md). HalfCheetah does not explore."""
+policy. Since it does not, Pendulum is solved on six seeds of ten with 8,192 steps of exploration
+and on one of three with 16,384 (runs/LOG.md). HalfCheetah does not explore."""
 OF_LONG_TASKS: dict[str, dict[str, Any]] = {
     "half_cheetah": {"agent": LARGER | {"explore_steps": 0}},
     "hopper": {"agent": LARGER},
