@@ -43,6 +43,7 @@ OURS: dict[str, Changes] = {
     # LiRE, Choi et al. 2024
     "implied answers": {"reward": {"transitive": True}, "labels": {"reuse": 0.5}},
     "fits from new weights": {"reward": {"restart": True}},
+    "one hidden layer": {"reward": {"hidden": (64,), "learning_rate": 5e-3}},
     "critic kept in step": {"agent": {"critic_epochs": 5}},
     "reward of the state alone": {"reward": {"net": "state-mlp"}},
     "reward of actions too": {"reward": {"net": "mlp"}},

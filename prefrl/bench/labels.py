@@ -13,9 +13,8 @@ from prefrl.bench.references import require_references
 from prefrl.bench.study import Row, Study
 from prefrl.bench.tasks import (
     BUDGETS,
-    HEADLINE_SEEDS,
+    FRESH_SEEDS,
     LONG_TASKS,
-    SEEDS,
     budget_arm,
     iqm_interval,
     row_spec,
@@ -60,10 +59,9 @@ def specs(quick: bool) -> Sequence[Row]:
     learned = [
         row_spec(task, budget_arm(budget), seed, quick)
         for budgets in (HEADLINE_BUDGETS, others)
-        for seed in HEADLINE_SEEDS
+        for seed in FRESH_SEEDS[: None if budgets is HEADLINE_BUDGETS else FEWEST_SEEDS]
         for budget in budgets
         for task in LONG_TASKS
-        if budget in HEADLINE_BUDGETS or seed in SEEDS
     ]
     leaks = [row_spec(task, f"{leak}, long", 0, quick) for leak in LEAKS for task in LONG_TASKS]
     return learned + leaks

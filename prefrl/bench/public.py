@@ -8,7 +8,9 @@ from prefrl.bench.loop import measure, scored
 from prefrl.bench.references import require_references
 from prefrl.bench.study import Row, Study
 from prefrl.bench.tasks import (
+    FRESH_SEEDS,
     PUBLIC_BUDGET,
+    SEEDS,
     budget_arm,
     mean_of,
     rows_of,
@@ -33,7 +35,8 @@ def headline(rows: Sequence[Row]) -> Mapping[str, float]:
 
 
 def specs(quick: bool) -> Sequence[Row]:
-    return seed_by_seed([(task, budget_arm(PUBLIC_BUDGET)) for task in PUBLIC], quick)
+    pairs = [(task, budget_arm(PUBLIC_BUDGET)) for task in PUBLIC]
+    return seed_by_seed(pairs, quick, FRESH_SEEDS[: len(SEEDS)])
 
 
 PUBLIC_STUDY = Study(

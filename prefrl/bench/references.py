@@ -9,10 +9,10 @@ from pathlib import Path
 from prefrl.bench.study import BENCHMARKS, Row, Study
 from prefrl.bench.tasks import (
     ENVIRONMENT_TASKS,
-    HEADLINE_SEEDS,
     LONG_TASKS,
     LOOP_TASKS,
     MOST_STEPS,
+    REFERENCE_SEEDS,
     mean_of,
     row_config,
     seeds,
@@ -87,7 +87,7 @@ def specs(quick: bool) -> Sequence[Row]:
     ]
     long = [
         _spec(task, "1M steps", seed, quick) | {"arm": "1M steps"}
-        for seed in HEADLINE_SEEDS[: 1 if quick else None]
+        for seed in REFERENCE_SEEDS[: 1 if quick else None]
         for task in LONG_TASKS
         if task not in MOST_STEPS
     ]
