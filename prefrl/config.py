@@ -53,6 +53,8 @@ class LabelConfig:
     """Labels that the schedule offers over the whole run."""
     first_share: float = 0.25
     """Share of the budget asked before training starts, on a random policy's segments."""
+    first_least: int = 10
+    """Fewest labels asked before training, of a budget that has as many."""
     schedule: str = "hyperbolic"
     half_rate_at: float = 0.1
     """Share of the run after which the hyperbolic schedule's label rate has halved."""
@@ -359,6 +361,7 @@ def validate(config: RunConfig) -> None:
         ("env.n_envs", env.n_envs, 1, math.inf),
         ("labels.budget", labels.budget, 1, math.inf),
         ("labels.first_share", labels.first_share, 0, 1),
+        ("labels.first_least", labels.first_least, 0, math.inf),
         ("labels.half_rate_at", labels.half_rate_at, 1e-6, math.inf),
         ("labels.tie_below", labels.tie_below, 0, math.inf),
         ("labels.ask_above", labels.ask_above, 0, 0.5),
@@ -445,7 +448,7 @@ def validate(config: RunConfig) -> None:
     if first_batch(labels) < 2:
         raise PrefrlError(
             f"a budget of {labels.budget} labels is below the first batch, which needs at "
-            "least 2: raise --labels or labels.first_share"
+            "least 2: raise --labels or labels.first_least"
         )
 
 
@@ -453,4 +456,4 @@ def first_batch(labels: LabelConfig) -> int:
     """Labels asked before training starts."""
     if labels.schedule == "all-at-start":
         return labels.budget
-    return round(labels.budget * labels.first_share)
+    return min(labels.budget, max(labels.first_least, round(labels.budget * labels.first_share)))

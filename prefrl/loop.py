@@ -170,7 +170,7 @@ class PreferenceLoop:
         if not self.reward.fitted:
             raise StartAnew(
                 f"the first {first} answers decided too little to fit a reward to: raise "
-                "--labels or labels.first_share"
+                "--labels or labels.first_least"
             )
         self._asker.remember((c.query for c in self.store.each_comparison()) if there else asked)
         self.progress.next_ask = self.recorder.steps_taken + self.settings.ask_every

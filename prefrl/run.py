@@ -19,7 +19,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from prefrl import checkpoints
 from prefrl.agents import AgentSpec, agent_spec
 from prefrl.beginning import Beginning
-from prefrl.config import EnvConfig, LabelConfig, RunConfig, choose, first_batch
+from prefrl.config import EnvConfig, LabelConfig, RewardConfig, RunConfig, choose, first_batch
 from prefrl.environments import import_module, make_env, max_episode_steps, resolve
 from prefrl.keeper import Keeper
 from prefrl.labelers import LABELERS, Labeler, is_asked
@@ -259,15 +259,19 @@ def normalised(env: VecEnv, spec: AgentSpec, obs: bool, reward: bool = False) ->
     return VecNormalize(env, norm_obs=obs, norm_reward=reward, gamma=spec.gamma)
 
 
+def fit_settings(reward: RewardConfig) -> FitSettings:
+    """How long and how fast to fit."""
+    return FitSettings(**{field.name: getattr(reward, field.name) for field in fields(FitSettings)})
+
+
 def build_fitter(
     config: RunConfig, run: RunDir, reward: RewardEnsemble, store: ComparisonStore, env: Recorder
 ) -> Fitter:
-    r = config.reward
-    settings = FitSettings(**{field.name: getattr(r, field.name) for field in fields(FitSettings)})
+    settings = fit_settings(config.reward)
     latest = config.labels.max_comparisons
     if latest:  # a bound of its own
         settings = replace(settings, refit_part=0)
-    if r.fit == "sync":
+    if config.reward.fit == "sync":
         return InlineFitter(reward, store, settings, config.seed, latest)
     build = partial(_rebuild_reward, config, env.observation_space, env.action_space)
     return BackgroundFitter(

@@ -76,8 +76,8 @@ def test_an_ablation_changes_what_it_says() -> None:
     base = {task: task_config(task, ALL_OF_IT, 0, False) for task in ablations.TASKS}
     for task, config in base.items():
         usual = task_config(task, "default", 0, False)
-        assert changed(config, usual) == {"labels.budget", "labels.first_share"}
-        assert (config.labels.budget, first_batch(config.labels)) == (50, 25)
+        assert changed(config, usual) == {"labels.budget"}
+        assert (config.labels.budget, first_batch(config.labels)) == (50, 12)
     for name in ABLATIONS:
         for task in ablations.tasks_of(name):
             found = changed(task_config(task, ablation_arm(name), 0, False), base[task])

@@ -15,7 +15,7 @@ from prefrl.bench.study import in_fresh_process
 from prefrl.config import first_batch
 from prefrl.types import MachineError
 
-TINY = {"labels": 4, "segment": 10, "answers": 3, "steps": 2048, "repeat": 0}
+TINY = {"labels": 4, "segment": 10, "members": 3, "answers": 3, "steps": 2048, "repeat": 0}
 
 
 class Clock:
@@ -111,7 +111,7 @@ def test_the_rows_say_what_they_measure(quick: bool) -> None:
 
 def test_settings_that_are_changed_are_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
     before = [row for row in speed.specs(quick=False) if row["part"] == "training"]
-    monkeypatch.setitem(speed.FAST, "agent", {"kwargs": {"batch_size": 128}})
+    monkeypatch.setattr(speed, "LABELS", 500)
     after = [row for row in speed.specs(quick=False) if row["part"] == "training"]
     assert len(before) == len(after) == speed.PAIRS
     assert not {row["settings"] for row in before} & {row["settings"] for row in after}
@@ -128,9 +128,9 @@ def test_the_small_parts_measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_headline() -> None:
     rows: list[dict[str, Any]] = [
-        {"part": "training", "ratio": r, "fast_return": 2 * r, "plain_return": r} for r in (1, 3, 8)
+        {"part": "training", "ratio": r, "loop_return": 2 * r, "plain_return": r} for r in (1, 3, 8)
     ]
-    assert speed.headline(rows) == {"fast_ratio": 3, "fast_return": 8, "plain_return": 4}
+    assert speed.headline(rows) == {"loop_ratio": 3, "loop_return": 8, "plain_return": 4}
     costs = [{"part": "label", "cost_ratio": 1.1, "cost_wall_ratio": 1.2}]
     assert speed.headline(costs) == {"label_cost_ratio": 1.1, "label_cost_wall_ratio": 1.2}
     shares = dict(zip((*STAGES, "rest"), np.linspace(0, 0.2, len(STAGES) + 1), strict=True))

@@ -117,10 +117,12 @@ def test_a_value_of_the_wrong_type_is_named(mapping: dict[str, Any], words: str)
         ({"seed": -1}, "seed = -1"),
         ({"seed": 2**32}, "seed"),
         ({"steps": 8192}, "raise --steps or lower labels.warmup_steps"),
-        ({"labels": {"budget": 7}}, None),  # a first batch of 2 will do
+        ({"labels": {"budget": 2}}, None),  # a first batch of 2 will do
         ({"reward": {"members": 1}}, "members = 1 never disagrees"),
-        ({"labels": {"budget": 5}}, "a budget of 5 labels is below the first batch"),
-        ({"labels": {"first_share": 0.0}}, "raise --labels or labels.first_share"),
+        ({"labels": {"budget": 1}}, "a budget of 1 labels is below the first batch"),
+        ({"labels": {"first_share": 0.0}}, None),  # the fewest are ten
+        ({"labels": {"first_share": 0.0, "first_least": 1}}, "raise --labels or labels.first_l"),
+        ({"labels": {"first_least": -1}}, "labels.first_least = -1 is out of range: at least 0"),
     ],
 )
 def test_ranges(mapping: dict[str, Any], words: str | None) -> None:
@@ -173,8 +175,11 @@ def test_an_override_without_key_or_value_is_refused(text: str) -> None:
         parse_override(text)
 
 
-def test_a_first_batch_is_a_share_or_everything() -> None:
+def test_a_first_batch_is_a_share_and_no_less_than_ten_or_everything() -> None:
     assert first_batch(LabelConfig(budget=700)) == 175
+    assert first_batch(LabelConfig(budget=25)) == 10
+    assert first_batch(LabelConfig(budget=25, first_least=0)) == 6
+    assert first_batch(LabelConfig(budget=6)) == 6
     assert first_batch(LabelConfig(budget=700, schedule="all-at-start")) == 700
 
 

@@ -279,7 +279,7 @@ def test_studies_make_the_numbers_that_the_table_names() -> None:
     rows = [spec | numbers | errors for spec in loop.specs(quick=False)]
     timed = {
         "ratio": 3.0,
-        "fast_return": 2.0,
+        "loop_return": 2.0,
         "plain_return": 1.0,
         "cpu_seconds": 3.0,
         "seconds": 3.0,

@@ -10,9 +10,8 @@ from prefrl.labelers.oracle import TEACHERS
 Changes = dict[str, Any]
 
 ALL_OF_IT = "50 labels"
-FEW: Changes = {"labels": {"budget": 50, "first_share": 0.5}}
-"""What every ablation starts from: with the preset's 700 little would be missed, and with a hundred
-both tasks are at their best (runs/LOG.md)."""
+FEW: Changes = {"labels": {"budget": 50}}
+"""What every ablation starts from: with the preset's 700 little would be missed (runs/LOG.md)."""
 
 OF_THE_PAPER: dict[str, Changes] = {
     "random queries": {"labels": {"strategy": "uniform", "ask_above": 0.0}},
@@ -28,6 +27,10 @@ random."""
 OURS: dict[str, Changes] = {
     "no noise model": {"reward": {"noise": 0.0}},
     "no gate": {"labels": {"ask_above": 0.0}},
+    "three members": {"reward": {"members": 3}},
+    "two hidden layers": {"reward": {"hidden": (64, 64), "learning_rate": 1e-3}},
+    "no bonus for disagreement": {"reward": {"bonus": 0.0}},  # RUNE, Liang et al. 2022
+    "no exploration": {"agent": {"explore_steps": 0}},  # PEBBLE, Lee et al. 2021
     "older segments too": {"labels": {"pool_size": 1000}},
     "half near on-policy": {"labels": {"on_policy_share": 0.5}},  # QPA, Hu et al. 2024
     # DUO, Feng et al. 2025
@@ -36,14 +39,12 @@ OURS: dict[str, Changes] = {
     "pseudo-labels": {"reward": {"pseudo_labels": 0.95}},
     "crops and pseudo-labels": {"reward": {"crop": 0.8, "pseudo_labels": 0.95}},
     "dynamics foretold": {"reward": {"dynamics": 0.5}},  # REED, Metcalf et al. 2024
-    "exploration first": {"agent": {"explore_steps": 32_768}},  # PEBBLE, Lee et al. 2021
+    "exploration first": {"agent": {"explore_steps": 32_768}},  # PEBBLE
     "agent begun anew": {"agent": {"restart_at": 0.1}},  # Nikishin et al. 2022
-    "bonus for disagreement": {"reward": {"bonus": 0.5}},  # RUNE, Liang et al. 2022
     "pessimism": {"reward": {"pessimism": 0.5}},  # Coste et al. 2024
     # LiRE, Choi et al. 2024
     "implied answers": {"reward": {"transitive": True}, "labels": {"reuse": 0.5}},
     "fits from new weights": {"reward": {"restart": True}},
-    "one hidden layer": {"reward": {"hidden": (64,), "learning_rate": 5e-3}},
     "critic kept in step": {"agent": {"critic_epochs": 5}},
     "reward of the state alone": {"reward": {"net": "state-mlp"}},
     "reward of actions too": {"reward": {"net": "mlp"}},
@@ -55,6 +56,8 @@ OURS: dict[str, Changes] = {
 
 ABLATIONS = OF_THE_PAPER | OURS
 ONLY = {
+    "no exploration": ("hopper",),
+    "exploration first": ("half_cheetah",),
     "older segments too": ("hopper",),
     "reward of the state alone": ("half_cheetah",),
     "reward of actions too": ("hopper",),

@@ -1,4 +1,4 @@
-"""How fast the loop is: with fast settings, its fit, its store, one more label, its stages.
+"""How fast the loop is against SB3's PPO as it comes, its fit, its store, a label, its stages.
 
 Each row measures one of these in processes of its own. What is a ratio has both its sides in one
 row, measured in turn, so that a machine whose speed drifts treats them alike.
@@ -22,7 +22,6 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from prefrl.bench.stages import STAGES, timed
 from prefrl.bench.study import Row, Study, in_fresh_process
-from prefrl.bench.tasks import LARGER
 from prefrl.config import PRESETS, RunConfig, from_mapping, load, settings_key
 from prefrl.environments import make_env
 from prefrl.evaluate import true_returns
@@ -31,23 +30,17 @@ from prefrl.loop import act_at_random
 from prefrl.process import set_up_process
 from prefrl.quiet import quiet_mujoco
 from prefrl.reward.dataset import ComparisonData
-from prefrl.reward.fit import FitSettings, fit
-from prefrl.run import build_reward, train
+from prefrl.reward.fit import fit
+from prefrl.run import build_reward, fit_settings, train
 from prefrl.rundir import RunDir
 from prefrl.store import ComparisonStore
 from prefrl.types import Comparison, Preference, Query, Segment
 
 TASK = "half_cheetah"
-FAST: dict[str, Any] = {
-    "env": {"vec": "auto"},
-    "reward": {"fit": "async"},
-    "agent": LARGER,
-}
-"""What fast settings change in the preset; a reward that is fitted beside may use a core more."""
 LABELS = 700
 PAIRS, STEPS = 5, 300_000
 """Trainings of each side, long enough for their final scores to be worth comparing."""
-FIT_SEGMENT, FIT_REPEATS = 50, 5
+FIT_SEGMENT, FIT_MEMBERS, FIT_REPEATS = 50, 3, 5
 STORED, ANSWERED = 100_000, 500
 """Comparisons in the store, and those that are claimed and answered then."""
 FEW, MANY, EACH_TIME, PASSES = 1000, 10_000, 25, 24
@@ -64,17 +57,17 @@ def measure(spec: Row, work: Path) -> Row:
 
 def _training(spec: Row, work: Path) -> Row:
     """Whole trainings: SB3's PPO as it comes on the true reward, and the loop."""
-    sides = ["plain", "fast"] if spec["repeat"] % 2 == 0 else ["fast", "plain"]
+    sides = ["plain", "loop"] if spec["repeat"] % 2 == 0 else ["loop", "plain"]
     found = {side: in_fresh_process(trained, side, spec, work) for side in sides}
     row = {f"{side}_{name}": value for side, one in found.items() for name, value in one.items()}
-    return row | {"ratio": row["fast_steps_per_second"] / row["plain_steps_per_second"]}
+    return row | {"ratio": row["loop_steps_per_second"] / row["plain_steps_per_second"]}
 
 
 def trained(side: str, spec: Row, work: Path) -> Row:
     """Steps per second of a training, building and first labels included; its true return."""
-    config = _config(FAST, steps=spec["steps"], seed=spec["repeat"])
+    config = _config({}, steps=spec["steps"], seed=spec["repeat"])
     started = time.monotonic()
-    agent = _plain(config) if side == "plain" else _loop(config, work / f"fast-{spec['repeat']}")
+    agent = _plain(config) if side == "plain" else _loop(config, work / f"loop-{spec['repeat']}")
     seconds = time.monotonic() - started
     returns = true_returns(agent, config, config.eval_episodes)
     return {"steps_per_second": config.steps / seconds, "return": float(returns.mean())}
@@ -105,7 +98,8 @@ def _config(changes: Mapping[str, Any], steps: int, seed: int) -> RunConfig:
 
 def _fit(spec: Row, work: Path) -> Row:
     """A reward from scratch, until its held-out loss falls no more."""
-    config = _config({}, steps=0, seed=spec["repeat"])
+    changes = {"reward": {"members": spec["members"]}}
+    config = _config(changes, steps=0, seed=spec["repeat"])
     set_up_process(threads=1)
     segments = _segments(config, 2 * spec["labels"], spec["segment"])  # quiet from here on
     env = gym.make(config.env.id)
@@ -113,12 +107,12 @@ def _fit(spec: Row, work: Path) -> Row:
     data = ComparisonData(ensemble, config.seed)
     data.add(_answered(segments, config.seed))
     started, cpu = time.monotonic(), time.process_time()
-    metrics = fit(ensemble, data, FitSettings(), default_rng(config.seed))
+    metrics = fit(ensemble, data, fit_settings(config.reward), default_rng(config.seed))
     return {
         "cpu_seconds": time.process_time() - cpu,
         "seconds": time.monotonic() - started,
         "epochs": metrics["epochs"],
-        "stopped": metrics["epochs"] < FitSettings().max_epochs,
+        "stopped": metrics["epochs"] < config.reward.max_epochs,
         "heldout_accuracy": metrics["heldout_accuracy"],
     }
 
@@ -263,18 +257,18 @@ def specs(quick: bool) -> Sequence[Row]:
     """The trainings last: they take longest."""
     stored, answers = (10_000, 100) if quick else (STORED, ANSWERED)
     many, passes = (3000, 6) if quick else (MANY, PASSES)
-    fast = settings_key(_config(FAST, steps=0, seed=0))
+    preset = settings_key(_config({}, steps=0, seed=0))
     cost = {"few": FEW, "many": many, "each_time": EACH_TIME, "passes": passes}
-    fitted = {"labels": LABELS, "segment": FIT_SEGMENT}
+    fitted = {"labels": LABELS, "segment": FIT_SEGMENT, "members": FIT_MEMBERS}
     rows: list[tuple[str, Row, int]] = [
         ("fit", fitted, FIT_REPEATS),
         ("store", {"labels": stored, "answers": answers}, 1),
         ("label", cost, 3),
         ("stages", {"steps": STAGE_STEPS // (5 if quick else 1), "labels": LABELS}, 1),
-        ("training", {"steps": STEPS // (15 if quick else 1), "settings": fast}, PAIRS),
+        ("training", {"steps": STEPS // (15 if quick else 1)}, PAIRS),
     ]
     return [
-        {"part": part, "repeat": repeat} | row
+        {"part": part, "repeat": repeat, "settings": preset} | row
         for part, row, repeats in rows
         for repeat in range(1 if quick else repeats)
     ]
@@ -284,8 +278,8 @@ def headline(rows: Sequence[Row]) -> Mapping[str, float]:
     """Medians over repeats; of returns and accuracies the means."""
     found: dict[str, float] = {}
     for name, part, key, mean in (
-        ("fast_ratio", "training", "ratio", np.median),
-        ("fast_return", "training", "fast_return", np.mean),
+        ("loop_ratio", "training", "ratio", np.median),
+        ("loop_return", "training", "loop_return", np.mean),
         ("plain_return", "training", "plain_return", np.mean),
         ("fit_seconds_700", "fit", "cpu_seconds", np.median),
         ("fit_wall_seconds_700", "fit", "seconds", np.median),
@@ -309,8 +303,8 @@ SPEED = Study(
     headline=headline,
     columns=(
         *("part", "repeat", "steps", "labels"),
-        *("plain_steps_per_second", "fast_steps_per_second", "ratio"),
-        *("plain_return", "fast_return"),
+        *("plain_steps_per_second", "loop_steps_per_second", "ratio"),
+        *("plain_return", "loop_return"),
         *("cpu_seconds", "seconds", "epochs", "heldout_accuracy"),
         *("p50_ms", "p95_ms", "few_ms", "many_ms", "cost_ratio", "cost_wall_ratio", "shares"),
     ),

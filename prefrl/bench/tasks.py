@@ -55,34 +55,6 @@ LONG_TASKS = ("half_cheetah", "hopper", "walker2d", "pendulum")
 MOST_STEPS = {"pendulum": 100_000}
 """But for these: PPO on the true reward has -115 there after 100,000 steps, and -828 after a
 million (seed 0)."""
-LEAST_FIRST = 10
-"""Labels of a budget that are asked before training, at least. Of 25, all at once and of random
-clips, HalfCheetah fails on two seeds of five; ten first, on none of four (runs/LOG.md)."""
-LARGER: dict[str, Any] = {"kwargs": {"batch_size": 256, "learning_rate": 6e-4}}
-"""Minibatches: half the time, and on the true reward HalfCheetah comes to 5,934 in place of 4,500
-in 600,000 steps, Hopper to 2,256 and 2,295. Walker2d does not bear it (runs/LOG.md)."""
-EXPLORE_STEPS, PENDULUM_EXPLORES, BONUS = 32_768, 8_192, 0.5
-"""Before the first questions an agent looks for states far from all others, and later ones where
-members disagree are worth more to it, less and less so. Of 25 labels, ten of them first, Hopper
-comes to 180 to 840 points in 400,000 steps without the bonus, to 1,400 to 2,340 with it; Pendulum
-fails in one seed of three with neither. In these trials the agent went on from the explorer's
-policy. Since it does not, Pendulum is solved on six seeds of ten with 8,192 steps of exploration
-and on one of three with 16,384 (runs/LOG.md). HalfCheetah does not explore."""
-OF_LONG_TASKS: dict[str, dict[str, Any]] = {
-    "half_cheetah": {"agent": LARGER | {"explore_steps": 0}},
-    "hopper": {"agent": LARGER},
-    "pendulum": {"agent": {"explore_steps": PENDULUM_EXPLORES}},
-}
-"""What these studies change in a task's preset besides what their arms do."""
-MEMBERS = 16
-"""Of the ensemble, in place of three: their mean ranks clips better where answers are few. Of 25
-about an explorer's clips, correlation with the true return on RL's after 100,000 and 400,000 steps,
-Walker2d: 0.42 and 0.52 with eight, 0.45 and 0.42 with 16, 0.56 and 0.63 with 32, which take long
-with many answers (runs/LOG.md)."""
-HIDDEN, LEARNING_RATE = (64,), 5e-3
-"""Of each member. With few answers a pass is one minibatch, and the paper's two layers at 1e-3 stop
-before they have learned them: one at 3e-3 to 1e-2 ranks 0.5 to 2 points more of other runs' pairs
-rightly from 50 answers, in half the time (runs/LOG.md)."""
 
 
 def budget_arm(budget: int) -> str:
@@ -93,17 +65,7 @@ def budget_arm(budget: int) -> str:
 LONG: dict[str, Any] = {"steps": 1_000_000}
 ARMS |= {"1M steps": LONG} | {f"{leak}, long": LONG for leak in LEAKS}
 ARMS |= {
-    budget_arm(budget): LONG
-    | {
-        "labels": {"budget": budget},
-        "reward": {
-            "members": MEMBERS,
-            "hidden": HIDDEN,
-            "learning_rate": LEARNING_RATE,
-            "bonus": BONUS,
-        },
-        "agent": {"explore_steps": EXPLORE_STEPS},
-    }
+    budget_arm(budget): LONG | {"labels": {"budget": budget}}
     for budget in (*BUDGETS, PUBLIC_BUDGET)
 }
 ARMS |= ADDED
@@ -139,17 +101,8 @@ def task_config(task: str, arm: str, seed: int, quick: bool) -> RunConfig:
     changed = ARMS.get(arm, {})
     config = from_mapping(merged({"reward": {"fit": "sync"}}, changed), config)
     if changed.get("steps") == LONG["steps"]:
-        config = from_mapping(_of_long(task, changed), config)
+        config = replace(config, steps=MOST_STEPS.get(task, config.steps))
     return shortened(config) if quick else config
-
-
-def _of_long(task: str, changed: dict[str, Any]) -> dict[str, Any]:
-    """What an arm of a million steps changes besides, for it is this task."""
-    changes = OF_LONG_TASKS.get(task, {}) | {"steps": MOST_STEPS.get(task, LONG["steps"])}
-    if "labels" not in changed:
-        return changes
-    first = LEAST_FIRST / changed["labels"]["budget"]
-    return changes | {"labels": {"first_share": max(0.25, min(1.0, first))}}
 
 
 def row_config(row: Row) -> RunConfig:
