@@ -7,9 +7,8 @@ from pathlib import Path
 
 from prefrl.bench.arms import ABLATIONS, ALL_OF_IT, ONLY, ablation_arm
 from prefrl.bench.curves import draw_intervals
-from prefrl.bench.loop import COLUMNS, measure, score_matrix, scored
-from prefrl.bench.references import require_references
-from prefrl.bench.study import Row, Study
+from prefrl.bench.loop import run_study, score_matrix
+from prefrl.bench.study import Row
 from prefrl.bench.tasks import mean_interval, seed_by_seed, seeds_wanted
 
 TASKS = ("half_cheetah", "hopper")
@@ -65,13 +64,9 @@ def picture(rows: Sequence[Row], path: Path) -> None:
     draw_intervals(_differences(rows), path, f"score less that of all of it, {ALL_OF_IT}", 0)
 
 
-ABLATIONS_STUDY = Study(
+ABLATIONS_STUDY = run_study(
     name="ablations",
     specs=specs,
-    measure=measure,
     headline=headline,
-    columns=COLUMNS,
-    require=require_references,
-    derived=scored,
     picture=picture,
 )

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from prefrl.bench.loop import COLUMNS, measure, scored, scores_of
-from prefrl.bench.references import require_references
-from prefrl.bench.study import Row, Study
+from prefrl.bench.loop import run_study, scores_of
+from prefrl.bench.study import Row
 from prefrl.bench.tasks import ENVIRONMENT_TASKS, iqm, row_spec, rows_of, seeds
 from prefrl.evaluate import LEAKS
 
@@ -36,13 +35,9 @@ def specs(quick: bool) -> Sequence[Row]:
     ]
 
 
-ENVIRONMENTS = Study(
+ENVIRONMENTS = run_study(
     name="environments",
     specs=specs,
-    measure=measure,
     headline=headline,
-    columns=COLUMNS,
-    require=require_references,
-    derived=scored,
     alike=("loop",),
 )

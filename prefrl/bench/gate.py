@@ -9,9 +9,8 @@ import numpy as np
 
 from prefrl.bench.arms import THRESHOLDS
 from prefrl.bench.curves import draw_gate
-from prefrl.bench.loop import COLUMNS, measure, scored, scores_of
-from prefrl.bench.references import require_references
-from prefrl.bench.study import Row, Study
+from prefrl.bench.loop import run_study, scores_of
+from prefrl.bench.study import Row
 from prefrl.bench.tasks import mean_of, rows_of, seed_by_seed, seeds_wanted, task_config
 
 TASKS = ("half_cheetah", "pendulum")
@@ -63,14 +62,10 @@ def picture(rows: Sequence[Row], path: Path) -> None:
     draw_gate(points, path)
 
 
-GATE = Study(
+GATE = run_study(
     name="gate",
     specs=specs,
-    measure=measure,
     headline=headline,
-    columns=COLUMNS,
-    require=require_references,
-    derived=scored,
     alike=("loop", "environments", "teachers"),
     picture=picture,
 )

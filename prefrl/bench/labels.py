@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from prefrl.bench.curves import draw_scores
-from prefrl.bench.loop import COLUMNS, measure, score_matrix, scored, scores_of
-from prefrl.bench.references import require_references
-from prefrl.bench.study import Row, Study
+from prefrl.bench.loop import run_study, score_matrix, scores_of
+from prefrl.bench.study import Row
 from prefrl.bench.tasks import (
     BUDGETS,
     FRESH_SEEDS,
@@ -80,13 +79,9 @@ def picture(rows: Sequence[Row], path: Path) -> None:
     draw_scores(means, _intervals(rows), path)
 
 
-LABELS = Study(
+LABELS = run_study(
     name="labels",
     specs=specs,
-    measure=measure,
     headline=headline,
-    columns=COLUMNS,
-    require=require_references,
-    derived=scored,
     picture=picture,
 )

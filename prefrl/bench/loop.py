@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -153,18 +154,16 @@ def specs(quick: bool) -> Sequence[Row]:
     return row_specs(LOOP_ROWS, quick)
 
 
-COLUMNS = (
-    *("task", "arm", "seed", "steps", "labels", "offered", "score", "true_return"),
-    *("accuracy", "ece", "gate_error_above", "gate_error_below", "seconds"),
-)
-
-LOOP = Study(
-    name="loop",
-    specs=specs,
+run_study = partial(
+    Study,
     measure=measure,
-    headline=headline,
-    columns=COLUMNS,
+    columns=(
+        *("task", "arm", "seed", "steps", "labels", "offered", "score", "true_return"),
+        *("accuracy", "ece", "gate_error_above", "gate_error_below", "seconds"),
+    ),
     require=require_references,
     derived=scored,
-    alike=("environments",),
 )
+"""A study whose rows are runs, each with its score."""
+
+LOOP = run_study(name="loop", specs=specs, headline=headline, alike=("environments",))

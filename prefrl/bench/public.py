@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from prefrl.bench.loop import measure, scored
-from prefrl.bench.references import require_references
-from prefrl.bench.study import Row, Study
+from prefrl.bench.loop import run_study
+from prefrl.bench.study import Row
 from prefrl.bench.tasks import (
     FRESH_SEEDS,
     PUBLIC_BUDGET,
@@ -39,12 +38,9 @@ def specs(quick: bool) -> Sequence[Row]:
     return seed_by_seed(pairs, quick, FRESH_SEEDS[: len(SEEDS)])
 
 
-PUBLIC_STUDY = Study(
+PUBLIC_STUDY = run_study(
     name="public",
     specs=specs,
-    measure=measure,
     headline=headline,
     columns=("task", "arm", "seed", "steps", "labels", "last_return", "true_return", "score"),
-    require=require_references,
-    derived=scored,
 )

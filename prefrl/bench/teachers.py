@@ -7,9 +7,8 @@ from pathlib import Path
 
 from prefrl.bench.arms import teacher_arm
 from prefrl.bench.curves import draw_intervals
-from prefrl.bench.loop import COLUMNS, measure, score_matrix, scored
-from prefrl.bench.references import require_references
-from prefrl.bench.study import Row, Study
+from prefrl.bench.loop import run_study, score_matrix
+from prefrl.bench.study import Row
 from prefrl.bench.tasks import mean_interval, seed_by_seed, seeds_wanted
 from prefrl.labelers.oracle import TEACHERS
 
@@ -44,14 +43,10 @@ def picture(rows: Sequence[Row], path: Path) -> None:
     draw_intervals(_intervals(rows), path, "score: 1 is PPO on the true reward", 1)
 
 
-TEACHERS_STUDY = Study(
+TEACHERS_STUDY = run_study(
     name="teachers",
     specs=specs,
-    measure=measure,
     headline=headline,
-    columns=COLUMNS,
-    require=require_references,
-    derived=scored,
     alike=("loop", "environments", "gate"),
     picture=picture,
 )
