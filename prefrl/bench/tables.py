@@ -148,7 +148,7 @@ NOTE = (
     "lowest and the highest seed; of four tasks together all their runs are counted, and while "
     "some are missing the mean is of the seeds that every task has. Rewards are fitted between "
     "rollouts unless said, so that the "
-    "numbers repeat. Shuffled labels score what an untrained policy does, all nine times alike: "
+    "numbers repeat. Shuffled labels score what an untrained policy does, each time alike: "
     "the loop notices that they predict nothing and gives no reward. The leak audit is the best "
     "of three rewards that know nothing (+1, -1, a random network). Hopper's and Walker2d's agents "
     "have an entropy bonus that helps them here and costs RL on the true reward: without it, and "
