@@ -208,6 +208,25 @@ def test_large_batches_are_scored_in_pieces_of_the_same_sum(ensemble_of: Ensembl
     np.testing.assert_array_equal(folded, whole.reshape(100, 200))
 
 
+class BentMLP(MemberMLP):
+    """Not linear in what its last layer sees."""
+
+    def forward(self, obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        return super().forward(obs, action).tanh()
+
+
+@pytest.mark.parametrize("net", ["mlp", "state-mlp", "bent"])
+@pytest.mark.parametrize("n", [0, 5])
+def test_returns_are_sums_of_rewards(net: str, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(REWARD_NETS, "bent", BentMLP)
+    ensemble = RewardEnsemble(BOX, BOX, 3, net, hidden=(7,))
+    inputs = torch.randn(3, 5, 4, 4, generator=generator(1))
+    ensemble.set_inputs(inputs)
+    segments = inputs[:, :n]
+    wanted = ensemble(segments.flatten(1, 2)).view(3, n, 4).sum(-1)
+    torch.testing.assert_close(ensemble.returns(segments), wanted)
+
+
 def test_the_agents_reward_carries_no_gradient(ensemble_of: Ensembles) -> None:
     ensemble = ensemble_of()
     ensemble.predict(np.ones((4, 3)), np.ones((4, 1)))

@@ -19,9 +19,7 @@ def rows(inputs: Tensor, index: Tensor) -> Tensor:
 
 def returns_of(ensemble: RewardEnsemble, batch: Tensor) -> Tensor:
     """Undiscounted predicted returns, (M, B, 2, T, D) -> (M, B, 2)."""
-    m, b, two, t, d = batch.shape
-    rewards: Tensor = ensemble(batch.reshape(m, b * two * t, d))
-    return rewards.reshape(m, b, two, t).sum(-1)
+    return ensemble.returns(batch.flatten(1, 2)).view(batch.shape[:3])
 
 
 def indices(mask: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
 from prefrl.precision import to_working_type
-from prefrl.reward.nets import REWARD_NETS, MemberLinear
+from prefrl.reward.nets import REWARD_NETS, MemberLinear, MemberMLP
 from prefrl.spaces import flat, net_shape, to_vectors, vector_size
 from prefrl.types import Array, MachineError, PrefrlError, Segment
 
@@ -141,6 +141,31 @@ class RewardEnsemble(nn.Module):
         Returns:
           (M, B), on the ensemble's device.
         """
+        rewards: Tensor = self.net(*self._scaled(inputs))
+        return rewards
+
+    def returns(self, segments: Tensor) -> Tensor:
+        """Each member's own undiscounted return, in the units of its loss.
+
+        A last layer that is linear sees the mean of a segment's steps: when it saw each of them, it
+        took a third of a step of a fit.
+
+        Args:
+          segments: encoded, (M, N, T, D).
+        Returns:
+          (M, N), on the ensemble's device.
+        """
+        members, n, steps, _ = segments.shape
+        inputs = segments.flatten(1, 2)
+        if not (isinstance(self.net, MemberMLP) and type(self.net).forward is MemberMLP.forward):
+            rewards: Tensor = self(inputs)
+            return rewards.view(members, n, steps).sum(-1)
+        features = self.net.features(*self._scaled(inputs))
+        features = features.view(members, n, steps, features.shape[-1])
+        return steps * self.net.rewards(features.mean(2))
+
+    def _scaled(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """What the net takes: observations in their shape, and actions."""
         inputs = inputs.to(self.device)
         if self._images:
             x = to_working_type(inputs)
@@ -148,8 +173,7 @@ class RewardEnsemble(nn.Module):
         else:
             x = (inputs - self.input_mean) / self.input_std
         obs, action = x[..., : self._obs_size], x[..., self._obs_size :]
-        rewards: Tensor = self.net(obs.reshape(*obs.shape[:-1], *self._obs_shape), action)
-        return rewards
+        return obs.reshape(*obs.shape[:-1], *self._obs_shape), action
 
     def foretold_error(self, now: Tensor, after: Tensor) -> Tensor:
         """Squared error of the change of the observation that each member foretells.

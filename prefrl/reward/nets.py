@@ -66,7 +66,11 @@ class MemberMLP(nn.Module):
         Returns:
           (M, B).
         """
-        rewards: Tensor = self.layers[-1](self.features(obs, action)).squeeze(-1)
+        return self.rewards(self.features(obs, action))
+
+    def rewards(self, features: Tensor) -> Tensor:
+        """What the last layer makes of what it sees, linearly, (M, B, H) -> (M, B)."""
+        rewards: Tensor = self.layers[-1](features).squeeze(-1)
         return rewards
 
     def features(self, obs: Tensor, action: Tensor) -> Tensor:
