@@ -170,3 +170,8 @@ def _schedule(where: str, text: str) -> LinearSchedule:
         return LinearSchedule(float(start), 0.0, 1.0)
     except ValueError:
         raise PrefrlError(f"{where} = {text!r}: a number or 'linear:3e-4' is wanted") from None
+
+
+def is_finite(agent: BaseAlgorithm) -> bool:
+    """Whether its weights are numbers still: a learning rate that is too high leaves none."""
+    return all(bool(p.isfinite().all()) for p in agent.policy.parameters())

@@ -10,6 +10,7 @@ import torch
 from numpy.random import Generator
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from prefrl.agents import is_finite
 from prefrl.beginning import Beginning
 from prefrl.relabel import RelabelledRolloutBuffer, buffer_of
 from prefrl.spaces import to_vectors
@@ -83,4 +84,5 @@ def explore(agent: BaseAlgorithm, steps: int, rng: Generator) -> None:
         agent.learn(steps, reset_num_timesteps=False)
     finally:  # a run that is stopped here keeps no explorer in its checkpoint
         buffer.reward = reward
-        beginning.restore()
+        if is_finite(agent):  # weights that have diverged stay, to be found out
+            beginning.restore()

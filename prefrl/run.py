@@ -17,7 +17,7 @@ from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from prefrl import checkpoints
-from prefrl.agents import AgentSpec, agent_spec
+from prefrl.agents import AgentSpec, agent_spec, is_finite
 from prefrl.beginning import Beginning
 from prefrl.config import EnvConfig, LabelConfig, RewardConfig, RunConfig, choose, first_batch
 from prefrl.environments import import_module, make_env, max_episode_steps, resolve
@@ -99,7 +99,7 @@ def _run(loop: PreferenceLoop, keeper: Keeper) -> None:
         loop.run()
         keeper.checkpoint()
     except (KeyboardInterrupt, PrefrlError, ValueError) as error:
-        if not _is_finite(loop.agent):
+        if not is_finite(loop.agent):
             raise StartAnew(
                 f"the agent's weights are no longer finite after {loop.recorder.steps_taken} "
                 "steps: start a new run with a lower agent.kwargs.learning_rate"
@@ -107,10 +107,6 @@ def _run(loop: PreferenceLoop, keeper: Keeper) -> None:
         if not isinstance(error, MachineError | ValueError):  # a full disk takes none either
             keeper.checkpoint()
         raise
-
-
-def _is_finite(agent: BaseAlgorithm) -> bool:
-    return all(bool(p.isfinite().all()) for p in agent.policy.parameters())
 
 
 def load_trained(config: RunConfig, run: RunDir) -> tuple[BaseAlgorithm, RewardEnsemble]:

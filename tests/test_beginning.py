@@ -25,7 +25,9 @@ def short(**agent: Any) -> RunConfig:
     changes = {
         "labels": {"budget": 20, "warmup_steps": 1024, "ask_every": 512, "first_share": 0.5},
         "reward": {"fit": "sync", "max_epochs": 2, "members": 2, "hidden": [8]},
-        "agent": agent | {"kwargs": {"n_steps": 64, "batch_size": 64, "n_epochs": 1}},
+        "agent": {"explore_steps": 0}
+        | agent
+        | {"kwargs": {"n_steps": 64, "batch_size": 64, "n_epochs": 1}},
         "steps": 4000,
         "checkpoint_every": 512,
     }

@@ -31,6 +31,7 @@ from prefrl.types import Comparison, PrefrlError
 Prefrl = Callable[..., Any]
 TINY = shlex.split(
     "--steps 2000 --labels 20 --n-envs 2 --fit sync --set labels.warmup_steps=512 "
+    "--set labels.first_least=0 "
     "--set labels.ask_every=512 --set agent.kwargs.n_steps=128 --set agent.kwargs.n_epochs=1 "
     "--set eval_episodes=1"
 )
@@ -108,7 +109,7 @@ def steps_of(run: Path) -> list[int]:
         (["FrozenLake-v1", "--set", "env.kwargs.map_name=sea"], "cannot be built with env.kwargs"),
         (["--env-module", "this_fails", "x/Y-v0"], "cannot import 'this_fails' (NameError"),
         (["--config", "."], "cannot read a configuration from ."),
-        (["Pendulum-v1", "--labels", "3"], "a budget of 3 labels is below the first batch"),
+        (["Pendulum-v1", "--labels", "1"], "a budget of 1 labels is below the first batch"),
         (
             ["Pendulum-v1", "--steps", "4000"],
             "steps = 4000 leave nothing after",
@@ -268,9 +269,10 @@ def test_segments_longer_than_any_episode(prefrl: Prefrl, trains_only: None) -> 
     assert "--segment-length" in done.err
 
 
-def test_weights_that_diverge(prefrl: Prefrl, trains_only: None) -> None:
+@pytest.mark.parametrize("exploring", [0, 1024])
+def test_weights_that_diverge(prefrl: Prefrl, trains_only: None, exploring: int) -> None:
     wild = "--run", "run", "--set", "agent.kwargs.learning_rate=1e12"
-    done = prefrl("train", "Pendulum-v1", *TINY, *wild)
+    done = prefrl("train", "Pendulum-v1", *TINY, *wild, "--set", f"agent.explore_steps={exploring}")
     assert done.status == 2
     assert "weights are no longer finite" in done.err and "learning_rate" in done.err
 

@@ -152,8 +152,8 @@ NOTE = (
     "the loop notices that they predict nothing and gives no reward. The leak audit is the best "
     "of three rewards that know nothing (+1, -1, a random network). Hopper's and Walker2d's agents "
     "have an entropy bonus that helps them here and costs RL on the true reward: without it, and "
-    "with an earlier form of Hopper's reward, RL came to 2,578 points, by which these runs of "
-    "Hopper's score 0.92 (runs/LOG.md)."
+    "with an earlier form of Hopper's reward, RL came to 2,578 points, by which the mean of these "
+    "runs of Hopper's is 0.89 (runs/LOG.md)."
 )
 EMPTY = "No results yet: `prefrl bench loop` and others measure them."
 
