@@ -435,10 +435,12 @@ def validate(config: RunConfig) -> None:
             f"{labels.warmup_steps // env.n_envs} steps each, no segment of "
             f"{labels.segment_length}: raise labels.warmup_steps or lower --segment-length"
         )
-    if labels.warmup_steps >= config.steps:
+    explored = config.agent.explore_steps
+    if labels.warmup_steps + explored >= config.steps:
         raise PrefrlError(
             f"steps = {config.steps} leave nothing after labels.warmup_steps = "
-            f"{labels.warmup_steps}: raise --steps or lower labels.warmup_steps"
+            f"{labels.warmup_steps}{f' and agent.explore_steps = {explored}' * bool(explored)}: "
+            f"raise --steps or lower {'them' if explored else 'labels.warmup_steps'}"
         )
     if reward.members == 1 and labels.ask_above > 0:
         raise PrefrlError(

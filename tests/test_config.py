@@ -117,6 +117,10 @@ def test_a_value_of_the_wrong_type_is_named(mapping: dict[str, Any], words: str)
         ({"seed": -1}, "seed = -1"),
         ({"seed": 2**32}, "seed"),
         ({"steps": 8192}, "raise --steps or lower labels.warmup_steps"),
+        (
+            {"steps": 9000, "agent": {"explore_steps": 1000}},
+            "agent.explore_steps = 1000: raise --s",
+        ),
         ({"labels": {"budget": 2}}, None),  # a first batch of 2 will do
         ({"reward": {"members": 1}}, "members = 1 never disagrees"),
         ({"labels": {"budget": 1}}, "a budget of 1 labels is below the first batch"),

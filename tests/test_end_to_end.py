@@ -25,7 +25,7 @@ Prefrl = Callable[..., Any]
 FIXTURES = Path(__file__).resolve().parent / "fixtures"
 TINY = shlex.split(
     "--steps 2000 --labels 20 --n-envs 2 --fit sync --set labels.warmup_steps=512 "
-    "--set labels.first_least=0 "
+    "--set labels.first_least=0 --set agent.explore_steps=0 "
     "--set labels.ask_every=512 --set eval_episodes=1"
 )
 POINT_MASS = shlex.split(

@@ -27,6 +27,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 TINY = shlex.split(
     "--steps 2048 --labels 40 --fit sync --set labels.warmup_steps=512 --set labels.ask_every=512 "
+    "--set agent.explore_steps=0 "
     "--set agent.kwargs.n_steps=64 --set agent.kwargs.n_epochs=1 --set eval_episodes=1"
 )
 

@@ -22,7 +22,7 @@ SHORT = {
         "warmup_steps": 2048, "ask_every": 1024, "pool_size": 100,
     },
     "reward": {"fit": "sync", "max_epochs": 2, "refit_epochs": 1},
-    "agent": {"kwargs": {"n_steps": 128, "batch_size": 128, "n_epochs": 2}},
+    "agent": {"explore_steps": 0, "kwargs": {"n_steps": 128, "batch_size": 128, "n_epochs": 2}},
 }  # fmt: skip
 
 

@@ -33,7 +33,7 @@ from prefrl.types import Array, PrefrlError
 Prefrl = Callable[..., Any]
 TINY = shlex.split(
     "--steps 2000 --labels 20 --n-envs 2 --fit sync --set labels.warmup_steps=512 "
-    "--set labels.first_least=0 "
+    "--set labels.first_least=0 --set agent.explore_steps=0 "
     "--set labels.ask_every=512 --set agent.kwargs.n_steps=128 --set agent.kwargs.n_epochs=1"
 )
 
