@@ -18,6 +18,7 @@ from prefrl.bench.tasks import (
     iqm_interval,
     row_spec,
     rows_of,
+    seed_by_seed,
 )
 from prefrl.evaluate import LEAKS
 from prefrl.types import Array
@@ -55,12 +56,13 @@ def specs(quick: bool) -> Sequence[Row]:
     if quick:
         return [row_spec(task, budget_arm(25), 0, quick) for task in LONG_TASKS]
     others = [budget for budget in BUDGETS if budget not in HEADLINE_BUDGETS]
+    few = FRESH_SEEDS[:FEWEST_SEEDS]
     learned = [
-        row_spec(task, budget_arm(budget), seed, quick)
-        for budgets in (HEADLINE_BUDGETS, others)
-        for seed in FRESH_SEEDS[: None if budgets is HEADLINE_BUDGETS else FEWEST_SEEDS]
-        for budget in budgets
-        for task in LONG_TASKS
+        row
+        for budgets, seeds in ((HEADLINE_BUDGETS, FRESH_SEEDS), (others, few))
+        for row in seed_by_seed(
+            [(task, budget_arm(budget)) for budget in budgets for task in LONG_TASKS], quick, seeds
+        )
     ]
     leaks = [row_spec(task, f"{leak}, long", 0, quick) for leak in LEAKS for task in LONG_TASKS]
     return learned + leaks

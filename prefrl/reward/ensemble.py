@@ -183,12 +183,11 @@ class RewardEnsemble(nn.Module):
         Returns:
           (M, B, O), in units of each number's spread.
         """
-        x, y = ((step.to(self.device) - self.input_mean) / self.input_std for step in (now, after))
-        obs, action = x[..., : self._obs_size], x[..., self._obs_size :]
+        (obs, action), (next_obs, _) = self._scaled(now), self._scaled(after)
         net: Any = self.net
         features = net.features(obs, action)
         foretold = self.ahead(torch.cat([features, action], dim=-1))
-        errors: Tensor = (foretold - (y[..., : self._obs_size] - obs)).square()
+        errors: Tensor = (foretold - (next_obs - obs)).square()
         return errors
 
     @property
