@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from sb3_contrib import TRPO
-from stable_baselines3 import A2C, PPO, SAC
+from stable_baselines3 import A2C, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.distributions import DiagGaussianDistribution
 from stable_baselines3.common.logger import Logger
@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from prefrl.config import choose
+from prefrl.ppo import FastPolicy, FastPPO
 from prefrl.precision import Bfloat16CNN
 from prefrl.recorder import Recorder
 from prefrl.reinforce import REINFORCE
@@ -30,7 +31,7 @@ from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.types import PrefrlError
 
 AGENTS: dict[str, type[BaseAlgorithm]] = {
-    "ppo": PPO,
+    "ppo": FastPPO,
     "a2c": A2C,
     "trpo": TRPO,
     "sac": SAC,
@@ -107,10 +108,14 @@ class AgentSpec:
 
     def _build(self, venv: VecEnv, seed: int, extra: Mapping[str, Any]) -> BaseAlgorithm:
         name = self.agent_class.__name__
-        policy = "CnnPolicy" if is_image_space(venv.observation_space) else "MlpPolicy"
+        policy: str | type = "MlpPolicy"
+        if is_image_space(venv.observation_space):
+            policy = "CnnPolicy"
+        elif issubclass(self.agent_class, FastPPO):
+            policy = FastPolicy
         try:
             kwargs = {"device": "cpu"} | _resolved(self.kwargs) | dict(extra)
-            if issubclass(self.agent_class, PPO):
+            if issubclass(self.agent_class, FastPPO):
                 kwargs["policy_kwargs"] = _with_fused_adam(kwargs.get("policy_kwargs", {}))
             agent = self.agent_class(policy, venv, seed=seed, **kwargs)
         except (TypeError, AssertionError, ValueError, RuntimeError) as error:

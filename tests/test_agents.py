@@ -17,6 +17,7 @@ from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 from prefrl.agents import AGENTS, Gaussian, agent_spec
 from prefrl.environments import make_env, make_vec_env
 from prefrl.loop import act_at_random
+from prefrl.ppo import FastPPO
 from prefrl.recorder import Recorder
 from prefrl.relabel import RelabelledReplayBuffer, RelabelledRolloutBuffer
 from prefrl.reward.ensemble import RewardEnsemble
@@ -135,7 +136,7 @@ def test_the_rival_is_the_same_agent_on_the_true_reward() -> None:
     spec = agent_spec("ppo", settings("ppo"))
     venv = VecMonitor(make_vec_env("Pendulum-v1", 2))
     rival = spec.on_true_reward(venv, seed=0)
-    assert type(rival) is PPO
+    assert type(rival) is FastPPO
     assert not isinstance(rival.rollout_buffer, RelabelledRolloutBuffer)
     assert (rival.n_steps, rival.batch_size, rival.n_epochs) == (64, 64, 2)
     rival.learn(128)

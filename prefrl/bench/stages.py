@@ -9,11 +9,11 @@ from functools import wraps
 from time import perf_counter, process_time
 from typing import Any
 
-from stable_baselines3 import PPO
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecNormalize
 
 from prefrl.asking import Asker
+from prefrl.ppo import FastPolicy, FastPPO
 from prefrl.recorder import Recorder
 from prefrl.relabel import RelabelledRolloutBuffer
 from prefrl.reward.fitters import InlineFitter
@@ -25,9 +25,9 @@ Methods = Sequence[tuple[type, str]]
 STAGES: Mapping[str, Methods] = {
     "stepping": ((Recorder, "step_async"), (Recorder, "step_wait")),
     "normalising": ((VecNormalize, "step_wait"),),
-    "inference": ((ActorCriticPolicy, "forward"), (ActorCriticPolicy, "predict_values")),
+    "inference": ((FastPolicy, "forward"), (ActorCriticPolicy, "predict_values")),
     "scoring": ((RelabelledRolloutBuffer, "compute_returns_and_advantage"),),
-    "update": ((PPO, "train"),),
+    "update": ((FastPPO, "train"),),
     "asking": (
         *((Asker, "best"), (Asker, "uniformly")),
         *((Recorder, "sample_segments"), (SegmentPool, "add")),

@@ -1,0 +1,249 @@
+"""PPO in fewer calls for small policies: SB3's own class, its update written out.
+
+A minibatch of a small MLP takes Stable-Baselines3 and autograd several times as long as its
+arithmetic. Here the gradients are written out; what is learned is what SB3's PPO learns, rounding
+apart.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.distributions import DiagGaussianDistribution
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.torch_layers import FlattenExtractor
+from stable_baselines3.common.type_aliases import RolloutBufferSamples
+from stable_baselines3.common.utils import explained_variance
+from torch import Tensor, nn
+
+_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+
+
+class _Activation(NamedTuple):
+    """A function, in place, and its slope times what comes from above, by what it returned."""
+
+    value: Callable[[Tensor], Tensor]
+    slope: Callable[[Tensor, Tensor], Tensor]
+
+
+_ACTIVATIONS: dict[type[nn.Module], _Activation] = {
+    nn.Tanh: _Activation(torch.tanh_, torch.ops.aten.tanh_backward),
+    nn.ReLU: _Activation(
+        torch.relu_, lambda above, value: torch.ops.aten.threshold_backward(above, value, 0)
+    ),
+}
+
+
+class _MLP(NamedTuple):
+    """Linear layers, an activation after each but the last."""
+
+    layers: Sequence[nn.Linear]
+    activation: _Activation
+
+    def outputs(self, inputs: Tensor) -> list[Tensor]:
+        """The inputs (B, D), and what each layer makes of what is before it."""
+        found = [inputs]
+        for layer in self.layers[:-1]:
+            found.append(self.activation.value(_linear(layer, found[-1])))
+        return [*found, _linear(self.layers[-1], found[-1])]
+
+    def write_gradients(self, outputs: Sequence[Tensor], above: Tensor) -> None:
+        """Into the parameters' `grad`, of a loss whose slope by the last output is `above`."""
+        for number in reversed(range(len(self.layers))):
+            layer, inputs = self.layers[number], outputs[number]
+            assert layer.weight.grad is not None and layer.bias.grad is not None
+            torch.mm(above.t(), inputs, out=layer.weight.grad)
+            torch.sum(above, 0, out=layer.bias.grad)
+            if number:
+                above = self.activation.slope(above @ layer.weight, inputs)
+
+
+class _GaussianMLPs(NamedTuple):
+    """Actor and critic without a shared layer, and the actions' standard deviation for all states.
+
+    Attributes:
+      log_std: (A,).
+    """
+
+    actor: _MLP
+    critic: _MLP
+    log_std: nn.Parameter
+
+    def log_prob(self, deviations: Tensor) -> Tensor:
+        """Of actions so many standard deviations from their means, (B, A) -> (B,)."""
+        constant = self.log_std.sum() + _HALF_LOG_2PI * len(self.log_std)
+        return -0.5 * deviations.square().sum(1) - constant
+
+
+def gaussian_mlps(policy: ActorCriticPolicy) -> _GaussianMLPs | None:
+    """The nets of a policy that is nothing more than them; None: it is another one."""
+    plain = isinstance(policy.action_dist, DiagGaussianDistribution) and isinstance(
+        policy.features_extractor, FlattenExtractor
+    )
+    activation = _ACTIVATIONS.get(policy.activation_fn)
+    if not plain or activation is None or policy.device.type != "cpu":
+        return None
+    hidden = policy.mlp_extractor
+    actor = _linear_layers([*hidden.policy_net, policy.action_net])
+    critic = _linear_layers([*hidden.value_net, policy.value_net])
+    nets = _GaussianMLPs(_MLP(actor, activation), _MLP(critic, activation), policy.log_std)
+    known = {id(p) for layer in [*actor, *critic] for p in layer.parameters()}
+    known.add(id(nets.log_std))
+    return nets if known == {id(p) for p in policy.parameters()} else None
+
+
+class FastPolicy(ActorCriticPolicy):
+    """SB3's policy for vectors; Gaussian ones of MLPs choose their actions in fewer calls."""
+
+    @cached_property
+    def _nets(self) -> _GaussianMLPs | None:
+        return gaussian_mlps(self)
+
+    def forward(self, obs: Tensor, deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """Actions (B, *A), values (B, 1) and log-probabilities (B,) of observations (B, *O).
+
+        Raises:
+          ValueError: the actions are not finite numbers.
+        """
+        if self._nets is None:
+            return super().forward(obs, deterministic)
+        inputs = obs.flatten(1).float()
+        mean = self._nets.actor.outputs(inputs)[-1]
+        if not math.isfinite(float(mean.detach().sum() + self.log_std.detach().sum())):
+            raise ValueError("the policy's actions are not finite numbers")
+        deviations = torch.zeros_like(mean) if deterministic else torch.randn_like(mean)
+        actions = torch.addcmul(mean, deviations, self.log_std.exp())
+        values = self._nets.critic.outputs(inputs)[-1]
+        shape: Any = self.action_space.shape
+        return actions.reshape(-1, *shape), values, self._nets.log_prob(deviations)
+
+
+class FastPPO(PPO):
+    """PPO; Gaussian policies of MLPs are updated without autograd.
+
+    Others (images, discrete actions, gSDE, a GPU), and a clipped value or a limit on the
+    divergence, are updated by SB3.
+
+    Source: Schulman et al. 2017, arXiv 1707.06347, equations 7 and 9.
+    """
+
+    policy: ActorCriticPolicy
+
+    def train(self) -> None:
+        """Update the policy with what the rollout buffer holds."""
+        nets = gaussian_mlps(self.policy)
+        if nets is None or self.clip_range_vf is not None or self.target_kl is not None:
+            super().train()
+            return
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        clip_range: Callable[[float], float] = self.clip_range  # type: ignore[assignment]
+        clip = clip_range(self._current_progress_remaining)
+        gradient = _one_gradient(self.policy.parameters())
+        seen: list[_Seen] = []
+        with torch.no_grad():
+            for _ in range(self.n_epochs):
+                (rollout,) = self.rollout_buffer.get()  # all of it, shuffled
+                for parts in zip(*(torch.split(x, self.batch_size) for x in rollout), strict=True):
+                    seen.append(self._step(nets, gradient, RolloutBufferSamples(*parts), clip))
+        self._n_updates += self.n_epochs
+        self._record(seen, nets.log_std, clip)
+
+    def _step(
+        self, nets: _GaussianMLPs, gradient: Tensor, batch: RolloutBufferSamples, clip: float
+    ) -> _Seen:
+        """One step of the optimizer down the gradient of one minibatch."""
+        obs, n = batch.observations.flatten(1).float(), len(batch.observations)
+        actor, critic = nets.actor.outputs(obs), nets.critic.outputs(obs)
+        one_over_std = torch.exp(-nets.log_std)
+        deviations = (batch.actions - actor[-1]) * one_over_std
+        log_ratio = nets.log_prob(deviations) - batch.old_log_prob
+        ratio = log_ratio.exp()
+        advantages = self._normalised(batch.advantages)
+        gain = advantages * ratio
+        objective = torch.min(gain, advantages * ratio.clamp(1 - clip, 1 + clip))
+        errors = critic[-1] - batch.returns.unsqueeze(1)
+
+        by_log_prob = torch.where(gain == objective, gain, 0.0).unsqueeze(1) / -n
+        by_deviations = by_log_prob * deviations  # its other sign is that of the mean
+        nets.actor.write_gradients(actor, by_deviations * one_over_std)
+        nets.critic.write_gradients(critic, errors * (2 * self.vf_coef / n))
+        by_log_std = (by_deviations * deviations).sum(0) - by_log_prob.sum() - self.ent_coef
+        assert nets.log_std.grad is not None
+        nets.log_std.grad.copy_(by_log_std)
+        norm = torch.linalg.vector_norm(gradient)
+        gradient.mul_((self.max_grad_norm / (norm + 1e-6)).clamp_(max=1.0))
+        entropy = nets.log_std.sum(0, keepdim=True) + (0.5 + _HALF_LOG_2PI) * len(nets.log_std)
+        self.policy.optimizer.step()
+        return _Seen(objective, log_ratio, errors, entropy)
+
+    def _normalised(self, advantages: Tensor) -> Tensor:
+        if not self.normalize_advantage or len(advantages) < 2:
+            return advantages
+        std, mean = torch.std_mean(advantages)
+        return (advantages - mean) / (std + 1e-8)
+
+    def _record(self, seen: Sequence[_Seen], log_std: Tensor, clip: float) -> None:
+        """What SB3 writes down: means over what the minibatches held, "loss" of the last one."""
+        objective, log_ratio, errors, entropy = (
+            torch.cat(kind) for kind in zip(*seen, strict=True)
+        )
+        ratio = log_ratio.exp()
+        last_pass = slice(-(len(log_ratio) // self.n_epochs), None)
+        buffer, end = self.rollout_buffer, seen[-1]
+        loss = self.vf_coef * end.errors.square().mean() - end.objective.mean()
+        for name, value in (
+            ("entropy_loss", -entropy.mean()),
+            ("policy_gradient_loss", -objective.mean()),
+            ("value_loss", errors.square().mean()),
+            ("approx_kl", (ratio - 1 - log_ratio)[last_pass].mean()),
+            ("clip_fraction", ((ratio - 1).abs() > clip).float().mean()),
+            ("loss", loss - self.ent_coef * end.entropy),
+            (
+                "explained_variance",
+                explained_variance(buffer.values.ravel(), buffer.returns.ravel()),
+            ),
+            ("std", log_std.detach().exp().mean()),
+            ("clip_range", clip),
+        ):
+            self.logger.record(f"train/{name}", float(value))
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+
+
+class _Seen(NamedTuple):
+    """Of one minibatch: what is reported afterwards.
+
+    Attributes:
+      objective, log_ratio: (B,).
+      errors: of the values, (B, 1).
+      entropy: of the policy, (1,).
+    """
+
+    objective: Tensor
+    log_ratio: Tensor
+    errors: Tensor
+    entropy: Tensor
+
+
+def _linear(layer: nn.Linear, inputs: Tensor) -> Tensor:
+    return torch.addmm(layer.bias, inputs, layer.weight.t())
+
+
+def _linear_layers(modules: Iterable[nn.Module]) -> list[nn.Linear]:
+    return [module for module in modules if isinstance(module, nn.Linear)]
+
+
+def _one_gradient(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """One vector, whose parts are the parameters' gradients: its norm is that of them all."""
+    parameters = list(parameters)
+    gradient = torch.zeros(sum(p.numel() for p in parameters))
+    for part, parameter in zip(
+        torch.split(gradient, [p.numel() for p in parameters]), parameters, strict=True
+    ):
+        parameter.grad = part.view_as(parameter)
+    return gradient
