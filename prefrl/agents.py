@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from sb3_contrib import TRPO
-from stable_baselines3 import A2C, SAC
+from stable_baselines3 import A2C, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.distributions import DiagGaussianDistribution
 from stable_baselines3.common.logger import Logger
@@ -32,6 +32,7 @@ from prefrl.types import PrefrlError
 
 AGENTS: dict[str, type[BaseAlgorithm]] = {
     "ppo": FastPPO,
+    "sb3-ppo": PPO,
     "a2c": A2C,
     "trpo": TRPO,
     "sac": SAC,
@@ -121,7 +122,8 @@ class AgentSpec:
         except (TypeError, AssertionError, ValueError, RuntimeError) as error:
             raise PrefrlError(f"{name} cannot be built with agent.kwargs: {error}") from error
         built: Any = agent.policy
-        if type(getattr(built, "action_dist", None)) is DiagGaussianDistribution:
+        as_it_is = self.agent_class is PPO
+        if type(getattr(built, "action_dist", None)) is DiagGaussianDistribution and not as_it_is:
             built.action_dist = Gaussian(built.action_dist.action_dim)
         agent.set_logger(
             Logger(folder=None, output_formats=[])

@@ -64,7 +64,7 @@ class Train:
     segment_length: Annotated[int | None, _usual(_USUAL.labels.segment_length)] = None
     """Steps of a segment."""
     agent: Annotated[str | None, _usual(_USUAL.agent.name)] = None
-    """ppo, a2c, trpo, reinforce or sac."""
+    """ppo, sb3-ppo (the same, slower), a2c, trpo, reinforce or sac."""
     steps: Annotated[int | None, _usual(_USUAL.steps)] = None
     """Environment steps in all."""
     fit: Annotated[str | None, _usual(_USUAL.reward.fit)] = None

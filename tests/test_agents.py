@@ -29,6 +29,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "ppo": {"n_steps": 64, "batch_size": 64, "n_epochs": 2},
     "a2c": {"n_steps": 8},
     "reinforce": {"n_steps": 64},
+    "sb3-ppo": {"n_steps": 64, "batch_size": 64, "n_epochs": 2},
     "trpo": {"n_steps": 64, "batch_size": 64, "n_critic_updates": 2, "cg_max_steps": 3},
     "sac": {"learning_starts": 64, "batch_size": 16, "train_freq": 16, "gradient_steps": 4},
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from short_runs import TINY
 
 from prefrl import checkpoints, commands
 from prefrl.answers import answers_from
@@ -21,12 +21,6 @@ from prefrl.store import ComparisonStore
 from prefrl.types import Comparison, Preference, PrefrlError
 
 Prefrl = Callable[..., Any]
-TINY = shlex.split(
-    "--steps 2000 --labels 20 --n-envs 2 --fit sync --set labels.warmup_steps=512 "
-    "--set labels.first_least=0 "
-    "--set labels.ask_every=512 --set agent.kwargs.n_steps=128 --set agent.kwargs.n_epochs=1 "
-    "--set eval_episodes=1"
-)
 CART = ["train", "prefrl/CartPole-v0", *TINY]
 
 

@@ -130,7 +130,7 @@ def test_headline() -> None:
     rows: list[dict[str, Any]] = [
         {"part": "training", "ratio": r, "loop_return": 2 * r, "plain_return": r} for r in (1, 3, 8)
     ]
-    assert speed.headline(rows) == {"loop_ratio": 3, "loop_return": 8, "plain_return": 4}
+    assert speed.headline(rows) == {"fast_ratio": 3, "loop_return": 8, "plain_return": 4}
     costs = [{"part": "label", "cost_ratio": 1.1, "cost_wall_ratio": 1.2}]
     assert speed.headline(costs) == {"label_cost_ratio": 1.1, "label_cost_wall_ratio": 1.2}
     shares = dict(zip((*STAGES, "rest"), np.linspace(0, 0.2, len(STAGES) + 1), strict=True))

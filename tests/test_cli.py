@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import shutil
 import signal
 import sqlite3
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from short_runs import TINY
 
 from prefrl import checkpoints, commands
 from prefrl.bench import STUDIES
@@ -29,12 +29,6 @@ from prefrl.store import ComparisonStore
 from prefrl.types import Comparison, PrefrlError
 
 Prefrl = Callable[..., Any]
-TINY = shlex.split(
-    "--steps 2000 --labels 20 --n-envs 2 --fit sync --set labels.warmup_steps=512 "
-    "--set labels.first_least=0 --set agent.explore_steps=0 "
-    "--set labels.ask_every=512 --set agent.kwargs.n_steps=128 --set agent.kwargs.n_epochs=1 "
-    "--set eval_episodes=1"
-)
 ODD = ["--env-module", "odd_envs"]
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from short_runs import SHORT, TINY
 
 from prefrl import checkpoints
 from prefrl.metrics import read_metrics
@@ -23,11 +24,6 @@ from prefrl.types import Comparison, Preference, Viewing
 
 Prefrl = Callable[..., Any]
 FIXTURES = Path(__file__).resolve().parent / "fixtures"
-TINY = shlex.split(
-    "--steps 2000 --labels 20 --n-envs 2 --fit sync --set labels.warmup_steps=512 "
-    "--set labels.first_least=0 --set agent.explore_steps=0 "
-    "--set labels.ask_every=512 --set eval_episodes=1"
-)
 POINT_MASS = shlex.split(
     "--steps 20000 --labels 120 --fit sync --segment-length 10 --ask-above 0.02 "
     "--set labels.warmup_steps=2048 --set labels.ask_every=2048 --set eval_episodes=8 --set "
@@ -160,7 +156,7 @@ def _weights(run: Path) -> dict[str, bytes]:
 )
 def test_every_agent_trains(prefrl: Prefrl, agent: str, env: str, kwargs: str) -> None:
     words = ["--agent", agent, "--set", f"agent.kwargs={kwargs}", "--run", "run"]
-    done = prefrl("train", env, *TINY, *words)
+    done = prefrl("train", env, *SHORT, *words)
     assert done.status == 0, done.err
     rows = read_metrics(Path("run/metrics.jsonl"))
     assert rows[-1]["step"] >= 2000

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,18 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 from gymnasium import spaces
+from short_runs import TINY
 
 from prefrl import evaluate
 from prefrl.checkpoints import normaliser
 from prefrl.config import RunConfig, from_mapping
 from prefrl.evaluate import Reference, committed_reference, judge, reference_key
 from prefrl.types import Array, Segment
-
-TINY = shlex.split(
-    "Pendulum-v1 --steps 2000 --labels 20 --n-envs 2 --fit sync --set labels.warmup_steps=512 "
-    "--set labels.first_least=0 --set agent.explore_steps=0 "
-    "--set labels.ask_every=512 --set eval_episodes=1 --set agent.kwargs.n_steps=128 --run run"
-)
 
 
 def test_a_score_is_measured_between_random_and_rl() -> None:
@@ -131,7 +125,7 @@ def test_a_trained_reference_and_its_leak_audit_are_kept(
         return dataclasses.replace(really(config), rl_return=0.0)
 
     monkeypatch.setattr(evaluate, "measure_reference", above_random)
-    assert prefrl("train", *TINY).status == 0
+    assert prefrl("train", "Pendulum-v1", *TINY, "--run", "run").status == 0
     assert _evaluation()["normalised_score"] is None
     done = prefrl("eval", "run", "--leak-audit")
     assert done.status == 0, done.err
@@ -153,7 +147,7 @@ def test_levels_that_are_alike_leave_no_score(
     alike = Reference(5.0, 5.0, "alike")
     monkeypatch.setattr(evaluate, "measure_reference", lambda config: alike)
     monkeypatch.setattr(evaluate, "LEAKS", ("constant+1",))
-    assert prefrl("train", *TINY).status == 0
+    assert prefrl("train", "Pendulum-v1", *TINY, "--run", "run").status == 0
     assert prefrl("eval", "run", "--leak-audit").status == 0
     audited = _evaluation()
     assert audited["normalised_score"] is None

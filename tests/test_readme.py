@@ -291,7 +291,8 @@ def test_studies_make_the_numbers_that_the_table_names() -> None:
     }
     shares = {"share": dict.fromkeys((*STAGES, "rest"), 0.1)}
     measured = [spec | timed | shares for spec in speed.specs(quick=False)]
-    pairs = [{"task": t, "fit": f, "ratio": 1.0} for t in TASKS for f in ("async", "sync")]
+    ratios = {"ratio": 1.0, "own_ratio": 1.0}
+    pairs = [{"task": t, "fit": f} | ratios for t in TASKS for f in ("async", "sync")]
     assert set(ARMS) | set(LEAKS) >= {a for _, a in loop.LOOP_ROWS}
     assert set(loop.headline(rows)) >= set(tables.LINES["loop"])
     assert "halfcheetah_700_iqm" not in loop.headline(rows[1:]), "an arm half done has no number"

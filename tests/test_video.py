@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shlex
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -17,6 +16,7 @@ import numpy as np
 import pygame
 import pytest
 from PIL import Image, ImageSequence
+from short_runs import TINY
 
 from prefrl import commands
 from prefrl.api import load_run
@@ -31,11 +31,6 @@ from prefrl.render.window import Player
 from prefrl.types import Array, PrefrlError
 
 Prefrl = Callable[..., Any]
-TINY = shlex.split(
-    "--steps 2000 --labels 20 --n-envs 2 --fit sync --set labels.warmup_steps=512 "
-    "--set labels.first_least=0 --set agent.explore_steps=0 "
-    "--set labels.ask_every=512 --set agent.kwargs.n_steps=128 --set agent.kwargs.n_epochs=1"
-)
 
 
 def train(env_id: str, run: Path, *words: str) -> Path:

@@ -278,7 +278,7 @@ def headline(rows: Sequence[Row]) -> Mapping[str, float]:
     """Medians over repeats; of returns and accuracies the means."""
     found: dict[str, float] = {}
     for name, part, key, mean in (
-        ("loop_ratio", "training", "ratio", np.median),
+        ("fast_ratio", "training", "ratio", np.median),
         ("loop_return", "training", "loop_return", np.mean),
         ("plain_return", "training", "plain_return", np.mean),
         ("fit_seconds_700", "fit", "cpu_seconds", np.median),

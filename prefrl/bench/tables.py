@@ -104,9 +104,11 @@ LINES: dict[str, dict[str, tuple[str, str]]] = {
     "overhead": {
         "async_ratio": ("Steps per second against plain SB3 PPO, fit in its own process", ".2f"),
         "sync_ratio": ("Steps per second against plain SB3 PPO, fit between rollouts", ".2f"),
+        "async_own_ratio": ("The same against our own PPO, fit in its own process", ".2f"),
+        "sync_own_ratio": ("The same against our own PPO, fit between rollouts", ".2f"),
     },
     "speed": {
-        "loop_ratio": ("HalfCheetah, steps per second against SB3's PPO as it comes", ".1f"),
+        "fast_ratio": ("HalfCheetah, steps per second against SB3's PPO as it comes", ".1f"),
         "loop_return": ("HalfCheetah, 300,000 steps: true return", ".0f"),
         "plain_return": ("HalfCheetah, SB3's PPO as it comes, as many steps: true return", ".0f"),
         "fit_seconds_700": ("Reward fit to 700 comparisons of 50 steps, s of one core", ".1f"),
