@@ -169,11 +169,12 @@ class FastPPO(PPO):
         objective = torch.min(gain, advantages * ratio.clamp(1 - clip, 1 + clip))
         errors = critic[-1] - batch.returns.unsqueeze(1)
 
+        # Slopes of the loss by what it is made of, from the end to the parameters.
         by_log_prob = torch.where(gain == objective, gain, 0.0).unsqueeze(1) / -n
-        by_deviations = by_log_prob * deviations  # its other sign is that of the mean
-        nets.actor.write_gradients(actor, by_deviations * one_over_std)
+        by_mean = by_log_prob * deviations  # in standard deviations
+        nets.actor.write_gradients(actor, by_mean * one_over_std)
         nets.critic.write_gradients(critic, errors * (2 * self.vf_coef / n))
-        by_log_std = (by_deviations * deviations).sum(0) - by_log_prob.sum() - self.ent_coef
+        by_log_std = (by_mean * deviations).sum(0) - by_log_prob.sum() - self.ent_coef
         assert nets.log_std.grad is not None
         nets.log_std.grad.copy_(by_log_std)
         norm = torch.linalg.vector_norm(gradient)
