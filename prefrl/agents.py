@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +21,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from prefrl.config import choose
-from prefrl.ppo import FastPolicy, FastPPO
+from prefrl.ppo import FastPolicy, FastPPO, check_finite
 from prefrl.precision import Bfloat16CNN
 from prefrl.recorder import Recorder
 from prefrl.reinforce import REINFORCE
@@ -56,8 +55,7 @@ class Gaussian(DiagGaussianDistribution):
 
     def proba_distribution(self, mean_actions: Tensor, log_std: Tensor) -> Gaussian:
         """Raises ValueError where a number is not finite."""
-        if not math.isfinite(float(mean_actions.detach().sum() + log_std.detach().sum())):
-            raise ValueError("the policy's actions are not finite numbers")
+        check_finite(mean_actions, log_std)
         spread = torch.ones_like(mean_actions) * log_std.exp()
         self.distribution = Normal(mean_actions, spread, validate_args=False)
         return self

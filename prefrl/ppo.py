@@ -97,6 +97,12 @@ def gaussian_mlps(policy: ActorCriticPolicy) -> _GaussianMLPs | None:
     return nets if known == {id(p) for p in policy.parameters()} else None
 
 
+def check_finite(mean_actions: Tensor, log_std: Tensor) -> None:
+    """Raises ValueError where a number is not finite."""
+    if not math.isfinite(float(mean_actions.detach().sum() + log_std.detach().sum())):
+        raise ValueError("the policy's actions are not finite numbers")
+
+
 class FastPolicy(ActorCriticPolicy):
     """SB3's policy for vectors; Gaussian ones of MLPs choose their actions in fewer calls."""
 
@@ -114,8 +120,7 @@ class FastPolicy(ActorCriticPolicy):
             return super().forward(obs, deterministic)
         inputs = obs.flatten(1).float()
         mean = self._nets.actor.outputs(inputs)[-1]
-        if not math.isfinite(float(mean.detach().sum() + self.log_std.detach().sum())):
-            raise ValueError("the policy's actions are not finite numbers")
+        check_finite(mean, self.log_std)
         deviations = torch.zeros_like(mean) if deterministic else torch.randn_like(mean)
         actions = torch.addcmul(mean, deviations, self.log_std.exp())
         values = self._nets.critic.outputs(inputs)[-1]

@@ -36,14 +36,9 @@ def measure(spec: Row, work: Path) -> Row:
     """Each side once, in a fresh process, in alternating order."""
     sides = list(SIDES)[:: 1 if spec["pair"] % 2 == 0 else -1]
     rates = {side: in_fresh_process(steps_per_second, side, spec, work) for side in sides}
-    return (
-        spec
-        | {f"{side}_steps_per_second": rates[side] for side in SIDES}
-        | {
-            "ratio": rates["loop"] / rates["plain"],
-            "own_ratio": rates["loop"] / rates["own"],
-        }
-    )
+    timed = {f"{side}_steps_per_second": rate for side, rate in rates.items()}
+    ratios = {"ratio": rates["loop"] / rates["plain"], "own_ratio": rates["loop"] / rates["own"]}
+    return spec | timed | ratios
 
 
 def steps_per_second(side: str, spec: Row, work: Path) -> float:
