@@ -35,11 +35,21 @@ class EnvConfig:
     """A module to import first, so that it can register environments of its own."""
     n_envs: int = 8
     """Copies that run side by side."""
+    train_time_limit: int = 0
+    """Steps after which training cuts an episode, so that more of them begin: an agent that falls
+    lies for the rest of each. What follows is worth what the critic says, and evaluation has whole
+    episodes (Pardo et al. 2018, section 4). 0: the environment's own limit."""
     vec: str = "auto"
     """dummy: in the trainer's process; subproc: a process each; auto: subproc where observations
     are images and there are at least four cores, else dummy. The steps are the same. envpool:
     EnvPool's equal of the environment, on Linux; its MuJoCo is another version, and its random
     numbers are others."""
+
+    @property
+    def train_kwargs(self) -> dict[str, Any]:
+        """Keyword arguments of gymnasium.make where an agent is trained."""
+        limit = {"max_episode_steps": self.train_time_limit} if self.train_time_limit else {}
+        return self.kwargs | limit
 
 
 @dataclass(frozen=True)
@@ -359,6 +369,7 @@ def validate(config: RunConfig) -> None:
     env, labels, reward = config.env, config.labels, config.reward
     ranges: list[tuple[str, float, float, float]] = [
         ("env.n_envs", env.n_envs, 1, math.inf),
+        ("env.train_time_limit", env.train_time_limit, 0, math.inf),
         ("labels.budget", labels.budget, 1, math.inf),
         ("labels.first_share", labels.first_share, 0, 1),
         ("labels.first_least", labels.first_least, 0, math.inf),

@@ -58,8 +58,14 @@ class Reference:
         return (true_return - self.random_return) / span if span > 0 else math.nan
 
 
-def true_returns(agent: BaseAlgorithm, config: RunConfig, episodes: int) -> Array:
-    """True returns of the policy's mean actions in fresh environments, (episodes,)."""
+def true_returns(
+    agent: BaseAlgorithm, config: RunConfig, episodes: int, deterministic: bool = True
+) -> Array:
+    """True returns of a policy in fresh environments, whose episodes are whole, (episodes,).
+
+    Args:
+      deterministic: its mean actions, not samples as in training.
+    """
     venv: VecEnv = VecMonitor(_fresh(config.env))
     stats = normaliser(agent.get_env())
     if stats is not None and stats.norm_obs:
@@ -68,7 +74,7 @@ def true_returns(agent: BaseAlgorithm, config: RunConfig, episodes: int) -> Arra
         venv = frozen
     set_random_seed(EVAL_SEED)
     returns, _ = evaluate_policy(
-        agent, venv, n_eval_episodes=episodes, return_episode_rewards=True, deterministic=True
+        agent, venv, episodes, return_episode_rewards=True, deterministic=deterministic
     )
     venv.close()
     return np.asarray(returns, dtype=np.float64)
@@ -139,7 +145,7 @@ def train_rl(config: RunConfig, callback: BaseCallback | None = None) -> BaseAlg
     set_up_process(config.threads)
     set_random_seed(config.seed)
     env = config.env
-    venv = make_vec_env(env.id, env.n_envs, config.seed, env.kwargs, env.module, env.vec)
+    venv = make_vec_env(env.id, env.n_envs, config.seed, env.train_kwargs, env.module, env.vec)
     spec = build_spec(config, venv.observation_space)
     wrapped = normalised(VecMonitor(venv), spec, config.agent.normalize_obs, reward=True)
     agent = spec.on_true_reward(wrapped, config.seed)
@@ -187,7 +193,7 @@ def train_on_leak(config: RunConfig, leak: str) -> BaseAlgorithm:
 def reference_key(config: RunConfig) -> str:
     """What must be equal for two returns to be comparable, as a short hash."""
     env, agent = config.env, config.agent
-    parts = [env.id, env.kwargs, env.n_envs, agent.name, agent.kwargs, agent.normalize_obs]
+    parts = [env.id, env.train_kwargs, env.n_envs, agent.name, agent.kwargs, agent.normalize_obs]
     return short_hash([*parts, config.steps, config.eval_episodes])
 
 

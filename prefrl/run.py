@@ -177,13 +177,13 @@ def check_names(config: RunConfig) -> None:
 
 
 def build_env(config: EnvConfig, seed: int, ring: int) -> Recorder:
-    return make_env(config.id, config.n_envs, seed, config.kwargs, config.module, config.vec, ring)
+    kwargs = config.train_kwargs
+    return make_env(config.id, config.n_envs, seed, kwargs, config.module, config.vec, ring)
 
 
 def ring_steps(config: RunConfig) -> int:
     """Steps of each environment that the recorder keeps: what is asked about, and scaled by."""
-    labels = config.labels
-    limit = max_episode_steps(config.env.id, config.env.module, config.env.kwargs)
+    labels, limit = config.labels, _longest_episode(config.env)
     if limit is not None and labels.segment_length > limit:
         raise PrefrlError(
             f"labels.segment_length = {labels.segment_length} is longer than the longest episode "
@@ -192,6 +192,17 @@ def ring_steps(config: RunConfig) -> int:
     rollout = int(config.agent.kwargs.get("n_steps", 2048))
     asked = max(labels.ask_every, labels.warmup_steps) // config.env.n_envs
     return max(4 * rollout if rollout <= 512 else rollout, asked, 4 * labels.segment_length)
+
+
+def _longest_episode(env: EnvConfig) -> int | None:
+    """Of training, in steps; None: nothing cuts one."""
+    own = max_episode_steps(env.id, env.module, env.kwargs)
+    if own is not None and env.train_time_limit > own:
+        raise PrefrlError(
+            f"env.train_time_limit = {env.train_time_limit} cuts nothing: an episode of {env.id} "
+            f"has {own} steps at most; lower it, or leave it at 0"
+        )
+    return env.train_time_limit or own
 
 
 def build_reward(

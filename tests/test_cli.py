@@ -109,6 +109,14 @@ def steps_of(run: Path) -> list[int]:
             "steps = 4000 leave nothing after",
         ),
         (["Pendulum-v1", "--segment-length", "201"], "longest episode of Pendulum-v1 (200 steps)"),
+        (
+            ["Pendulum-v1", "--segment-length", "60", "--set", "env.train_time_limit=50"],
+            "longest episode of Pendulum-v1 (50 steps)",
+        ),
+        (
+            ["Pendulum-v1", "--set", "env.train_time_limit=201"],
+            "env.train_time_limit = 201 cuts nothing: an episode of Pendulum-v1 has 200 steps",
+        ),
         (["prefrl/CartPole-v0", "--segment-length", "501"], "(500 steps): lower it"),
         (["Pendulum-v1", "--set", "labels.warmup_steps=64"], "leave 8 steps each, no segment of"),
         ([*ODD, "odd/Dict-v0"], "odd/Dict-v0 has Dict observations"),

@@ -18,6 +18,7 @@ from prefrl import evaluate
 from prefrl.checkpoints import normaliser
 from prefrl.config import RunConfig, from_mapping
 from prefrl.evaluate import Reference, committed_reference, judge, reference_key
+from prefrl.run import build_env, ring_steps
 from prefrl.types import Array, Segment
 
 
@@ -113,6 +114,29 @@ def test_a_committed_reference_is_of_the_same_settings(tmp_path: Path) -> None:
     assert found is not None
     assert (found.random_return, found.rl_return) == (-20, 2)
     assert "mean of 2 seeds" in found.source
+
+
+def test_training_cuts_episodes_and_evaluation_does_not() -> None:
+    cut = from_mapping({
+        "env": {"id": "Pendulum-v1", "n_envs": 2, "train_time_limit": 50}, "steps": 256,
+        "labels": {"warmup_steps": 128},
+        "agent": {"kwargs": {"n_steps": 128, "batch_size": 64, "n_epochs": 1}},
+    })  # fmt: skip
+    agent = evaluate.train_rl(cut)
+    assert [episode["l"] for episode in agent.ep_info_buffer or []] == [50] * 4
+    whole = dataclasses.replace(cut, env=dataclasses.replace(cut.env, train_time_limit=0))
+    for deterministic in (True, False):
+        returns = [evaluate.true_returns(agent, c, 2, deterministic) for c in (cut, whole)]
+        np.testing.assert_array_equal(*returns)
+    assert reference_key(cut) != reference_key(whole)
+
+    recorder = build_env(cut.env, 0, ring_steps(cut))
+    recorder.reset()
+    for step in range(1, 101):
+        _, _, dones, infos = recorder.step(np.zeros((2, 1), dtype=np.float32))
+        assert dones.all() == dones.any() == (step % 50 == 0)
+        assert all(info["TimeLimit.truncated"] for info in infos) == dones.all()
+    recorder.close()
 
 
 def test_a_trained_reference_and_its_leak_audit_are_kept(

@@ -32,6 +32,9 @@ NAMES: dict[tuple[str, str], str] = {
 }
 """What the headline calls each task and arm."""
 
+LAST_EPISODES = 10
+"""Of a training, whose mean return public figures are of."""
+
 LOOP_ROWS: tuple[tuple[str, str], ...] = (
     ("half_cheetah", "default"),
     ("half_cheetah", "no gate"),
@@ -80,10 +83,13 @@ def _learn(config: RunConfig, folder: Path) -> tuple[Array, Row]:
     agent, reward, passes = train_anew(config, folder)
     returns = true_returns(agent, config, config.eval_episodes)
     quality = predictor_quality(agent, reward, config, default_rng(EVAL_SEED))
+    last = last_return(passes)
+    if config.env.train_time_limit:  # training had no whole episodes
+        last = float(true_returns(agent, config, LAST_EPISODES, deterministic=False).mean())
     return returns, {
         "labels": passes[-1]["labels"],
         "offered": passes[-1]["offered"],
-        "last_return": last_return(passes),
+        "last_return": last,
         "accuracy": quality["accuracy"],
         "ece": quality["ece"],
         "correlation": quality["correlation"],
@@ -92,7 +98,7 @@ def _learn(config: RunConfig, folder: Path) -> tuple[Array, Row]:
     }
 
 
-def last_return(passes: Sequence[Mapping[str, float]], episodes: int = 10) -> float:
+def last_return(passes: Sequence[Mapping[str, float]], episodes: int = LAST_EPISODES) -> float:
     """Mean true return of a training's last episodes: of so many, or of the passes that have them.
 
     Args:
