@@ -37,8 +37,8 @@ class EnvConfig:
     """Copies that run side by side."""
     train_time_limit: int = 0
     """Steps after which training cuts an episode, so that more of them begin: an agent that falls
-    lies for the rest of each. What follows is worth what the critic says, and evaluation has whole
-    episodes (Pardo et al. 2018, section 4). 0: the environment's own limit."""
+    lies for the rest of each. What follows is worth what the critic says (Pardo et al. 2018, arXiv
+    1712.00378), and evaluation has whole episodes. 0: the environment's own limit."""
     vec: str = "auto"
     """dummy: in the trainer's process; subproc: a process each; auto: subproc where observations
     are images and there are at least four cores, else dummy. The steps are the same. envpool:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prefrl.bench import labels, references
+from prefrl.bench import labels, loop, references
 from prefrl.bench.loop import last_return
 from prefrl.bench.tasks import BUDGETS, LONG_TASKS, budget_arm, iqm, iqm_interval, row_config
-from prefrl.config import first_batch
-from prefrl.evaluate import reference_key
+from prefrl.config import first_batch, from_mapping
+from prefrl.evaluate import reference_key, true_returns
 
 
 def row(task: str, budget: int, seed: int, score: float) -> dict[str, Any]:
@@ -30,6 +30,29 @@ def test_the_last_return_is_of_the_last_passes_that_hold_ten_episodes() -> None:
     ]
     assert last_return(passes) == 2.0
     assert math.isnan(last_return([{"step": 1}]))
+
+
+def test_where_training_cuts_episodes_the_last_return_is_of_whole_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = from_mapping({
+        "env": {"id": "Pendulum-v1", "n_envs": 2, "train_time_limit": 50}, "steps": 1024,
+        "labels": {"budget": 10, "warmup_steps": 512, "ask_every": 512},
+        "reward": {"fit": "sync", "max_epochs": 1},
+        "agent": {"kwargs": {"n_steps": 128, "n_epochs": 1}},
+        "eval_episodes": 2,
+    })  # fmt: skip
+    asked = []
+
+    def watched(agent: Any, config: Any, episodes: int, deterministic: bool = True) -> Any:
+        asked.append((episodes, deterministic))
+        return true_returns(agent, config, episodes, deterministic)
+
+    monkeypatch.setattr(loop, "true_returns", watched)
+    monkeypatch.setattr(loop, "row_config", lambda spec: config)
+    found = loop.measure({"task": "pendulum", "arm": "default", "seed": 0}, tmp_path)
+    assert asked == [(2, True), (10, False)]
+    assert found["last_return"] < -600, "of 200 steps each"
 
 
 def test_every_row_trains_as_long_on_no_more_labels_than_it_says() -> None:
