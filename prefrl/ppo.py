@@ -14,7 +14,10 @@ from typing import Any, NamedTuple
 
 import torch
 from stable_baselines3 import PPO
-from stable_baselines3.common.distributions import DiagGaussianDistribution
+from stable_baselines3.common.distributions import (
+    DiagGaussianDistribution,
+    StateDependentNoiseDistribution,
+)
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
@@ -63,38 +66,82 @@ class _MLP(NamedTuple):
                 above = self.activation.slope(above @ layer.weight, inputs)
 
 
-class _GaussianMLPs(NamedTuple):
-    """Actor and critic without a shared layer, and the actions' standard deviation for all states.
+class _SameSpread(NamedTuple):
+    """How far actions are spread around their means, for all states alike: `log_std` is (A,)."""
 
-    Attributes:
-      log_std: (A,).
+    log_std: nn.Parameter
+
+    def of_actions(self, latent: Tensor) -> Tensor:
+        """Log standard deviations, by the actor's last hidden layer (B, L): (A,)."""
+        return self.log_std
+
+    def gradient(self, above: Tensor, latent: Tensor, one_over_std: Tensor) -> Tensor:
+        """By `log_std`, of a loss whose slope by `of_actions` is `above`, (B, A)."""
+        return above.sum(0)
+
+
+class _StateDependentSpread(NamedTuple):
+    """That of noise which is linear in the last hidden layer: `log_std` is (L, A).
+
+    Source: generalized state-dependent exploration, Raffin et al. 2021, arXiv 2005.05719, section 3.
     """
+
+    log_std: nn.Parameter
+    least_variance: float
+
+    def of_actions(self, latent: Tensor) -> Tensor:
+        """Log standard deviations, by the actor's last hidden layer (B, L): (B, A)."""
+        variance = latent.square() @ self._variances()
+        return 0.5 * (variance + self.least_variance).log()
+
+    def gradient(self, above: Tensor, latent: Tensor, one_over_std: Tensor) -> Tensor:
+        """By `log_std`, of a loss whose slope by `of_actions` is `above`, (B, A)."""
+        return latent.square().t() @ (above * one_over_std.square()) * self._variances()
+
+    def _variances(self) -> Tensor:
+        return (2 * self.log_std).exp()
+
+
+class _GaussianMLPs(NamedTuple):
+    """Actor and critic without a shared layer, and the actions' spread."""
 
     actor: _MLP
     critic: _MLP
-    log_std: nn.Parameter
+    spread: _SameSpread | _StateDependentSpread
 
-    def log_prob(self, deviations: Tensor) -> Tensor:
-        """Of actions so many standard deviations from their means, (B, A) -> (B,)."""
-        constant = self.log_std.sum() + _HALF_LOG_2PI * len(self.log_std)
-        return -0.5 * deviations.square().sum(1) - constant
+
+def _log_prob(deviations: Tensor, log_std: Tensor) -> Tensor:
+    """Of actions so many standard deviations from their means, (B, A) -> (B,)."""
+    constant = log_std.sum(-1) + _HALF_LOG_2PI * log_std.shape[-1]
+    return -0.5 * deviations.square().sum(1) - constant
 
 
 def gaussian_mlps(policy: ActorCriticPolicy) -> _GaussianMLPs | None:
     """The nets of a policy that is nothing more than them; None: it is another one."""
-    plain = isinstance(policy.action_dist, DiagGaussianDistribution) and isinstance(
-        policy.features_extractor, FlattenExtractor
-    )
+    spread = _spread(policy)
     activation = _ACTIVATIONS.get(policy.activation_fn)
-    if not plain or activation is None or policy.device.type != "cpu":
+    plain = isinstance(policy.features_extractor, FlattenExtractor) and policy.device.type == "cpu"
+    if spread is None or activation is None or not plain:
         return None
     hidden = policy.mlp_extractor
     actor = _linear_layers([*hidden.policy_net, policy.action_net])
     critic = _linear_layers([*hidden.value_net, policy.value_net])
-    nets = _GaussianMLPs(_MLP(actor, activation), _MLP(critic, activation), policy.log_std)
+    nets = _GaussianMLPs(_MLP(actor, activation), _MLP(critic, activation), spread)
     known = {id(p) for layer in [*actor, *critic] for p in layer.parameters()}
-    known.add(id(nets.log_std))
+    known.add(id(spread.log_std))
     return nets if known == {id(p) for p in policy.parameters()} else None
+
+
+def _spread(policy: ActorCriticPolicy) -> _SameSpread | _StateDependentSpread | None:
+    """None: of another kind."""
+    match policy.action_dist:
+        case DiagGaussianDistribution():
+            return _SameSpread(policy.log_std)
+        case StateDependentNoiseDistribution(
+            full_std=True, use_expln=False, learn_features=False, bijector=None, epsilon=least
+        ):
+            return _StateDependentSpread(policy.log_std, least)
+    return None
 
 
 def check_finite(mean_actions: Tensor, log_std: Tensor) -> None:
@@ -119,20 +166,26 @@ class FastPolicy(ActorCriticPolicy):
         if self._nets is None:
             return super().forward(obs, deterministic)
         inputs = obs.flatten(1).float()
-        mean = self._nets.actor.outputs(inputs)[-1]
+        *_, latent, mean = self._nets.actor.outputs(inputs)
         check_finite(mean, self.log_std)
-        deviations = torch.zeros_like(mean) if deterministic else torch.randn_like(mean)
-        actions = torch.addcmul(mean, deviations, self.log_std.exp())
+        log_std = self._nets.spread.of_actions(latent)
+        if deterministic:
+            deviations = torch.zeros_like(mean)
+        elif isinstance(self.action_dist, StateDependentNoiseDistribution):
+            deviations = self.action_dist.get_noise(latent) * torch.exp(-log_std)
+        else:
+            deviations = torch.randn_like(mean)
+        actions = torch.addcmul(mean, deviations, log_std.exp())
         values = self._nets.critic.outputs(inputs)[-1]
         shape: Any = self.action_space.shape
-        return actions.reshape(-1, *shape), values, self._nets.log_prob(deviations)
+        return actions.reshape(-1, *shape), values, _log_prob(deviations, log_std)
 
 
 class FastPPO(PPO):
     """PPO; Gaussian policies of MLPs are updated without autograd.
 
-    Others (images, discrete actions, gSDE, a GPU), and a clipped value or a limit on the
-    divergence, are updated by SB3.
+    Others (images, discrete actions, a GPU), and a clipped value or a limit on the divergence, are
+    updated by SB3.
 
     Source: Schulman et al. 2017, arXiv 1707.06347, equations 7 and 9.
     """
@@ -157,7 +210,7 @@ class FastPPO(PPO):
                 for parts in zip(*(torch.split(x, self.batch_size) for x in rollout), strict=True):
                     seen.append(self._step(nets, gradient, RolloutBufferSamples(*parts), clip))
         self._n_updates += self.n_epochs
-        self._record(seen, nets.log_std, clip)
+        self._record(seen, nets.spread.log_std, clip)
 
     def _step(
         self, nets: _GaussianMLPs, gradient: Tensor, batch: RolloutBufferSamples, clip: float
@@ -165,9 +218,11 @@ class FastPPO(PPO):
         """One step of the optimizer down the gradient of one minibatch."""
         obs, n = batch.observations.flatten(1).float(), len(batch.observations)
         actor, critic = nets.actor.outputs(obs), nets.critic.outputs(obs)
-        one_over_std = torch.exp(-nets.log_std)
-        deviations = (batch.actions - actor[-1]) * one_over_std
-        log_ratio = nets.log_prob(deviations) - batch.old_log_prob
+        *_, latent, mean = actor
+        log_std = nets.spread.of_actions(latent)
+        one_over_std = torch.exp(-log_std)
+        deviations = (batch.actions - mean) * one_over_std
+        log_ratio = _log_prob(deviations, log_std) - batch.old_log_prob
         ratio = log_ratio.exp()
         advantages = self._normalised(batch.advantages)
         gain = advantages * ratio
@@ -179,12 +234,13 @@ class FastPPO(PPO):
         by_mean = by_log_prob * deviations  # in standard deviations
         nets.actor.write_gradients(actor, by_mean * one_over_std)
         nets.critic.write_gradients(critic, errors * (2 * self.vf_coef / n))
-        by_log_std = (by_mean * deviations).sum(0) - by_log_prob.sum() - self.ent_coef
-        assert nets.log_std.grad is not None
-        nets.log_std.grad.copy_(by_log_std)
+        by_log_std = by_mean * deviations - by_log_prob - self.ent_coef / n
+        spread = nets.spread
+        assert spread.log_std.grad is not None
+        spread.log_std.grad.copy_(spread.gradient(by_log_std, latent, one_over_std))
         norm = torch.linalg.vector_norm(gradient)
         gradient.mul_((self.max_grad_norm / (norm + 1e-6)).clamp_(max=1.0))
-        entropy = nets.log_std.sum(0, keepdim=True) + (0.5 + _HALF_LOG_2PI) * len(nets.log_std)
+        entropy = log_std.sum(-1).mean().reshape(1) + (0.5 + _HALF_LOG_2PI) * mean.shape[1]
         self.policy.optimizer.step()
         return _Seen(objective, log_ratio, errors, entropy)
 

@@ -62,6 +62,8 @@ def assert_the_same(env_id: str, tolerance: float = 1e-4, **settings: Any) -> No
         {"policy_kwargs": {"net_arch": [8]}},
         {"policy_kwargs": {"net_arch": []}},
         {"policy_kwargs": {"net_arch": {"pi": [8, 16, 8], "vf": [32]}, "log_std_init": -1.0}},
+        {"use_sde": True, "sde_sample_freq": 4},
+        {"use_sde": True, "ent_coef": 0.1, "policy_kwargs": {"log_std_init": -2.0}},
     ],
     ids=str,
 )
@@ -79,7 +81,9 @@ def test_several_actions_and_numbers_of_double_precision() -> None:
     ("env_id", "settings"),
     [
         ("CartPole-v1", {}),
-        ("Pendulum-v1", {"use_sde": True, "sde_sample_freq": 4}),
+        ("Pendulum-v1", {"use_sde": True, "policy_kwargs": {"squash_output": True}}),
+        ("Pendulum-v1", {"use_sde": True, "policy_kwargs": {"full_std": False}}),
+        ("Pendulum-v1", {"use_sde": True, "policy_kwargs": {"use_expln": True}}),
         ("Pendulum-v1", {"policy_kwargs": {"activation_fn": torch.nn.ELU}}),
         ("Pendulum-v1", {"clip_range_vf": 0.1}),
         ("Pendulum-v1", {"target_kl": 1e-4}),
@@ -90,9 +94,10 @@ def test_sb3_updates_what_is_not_written_out(env_id: str, settings: dict[str, An
     assert_the_same(env_id, **settings)
 
 
-def test_gradients_are_those_of_autograd() -> None:
+@pytest.mark.parametrize("use_sde", [False, True])
+def test_gradients_are_those_of_autograd(use_sde: bool) -> None:
     """Each parameter's, of one minibatch in which ratios lie inside and outside the clip."""
-    agent = learned(FastPPO, FastPolicy, "Reacher-v5", rollouts=1)
+    agent = learned(FastPPO, FastPolicy, "Reacher-v5", rollouts=1, use_sde=use_sde)
     policy, generator = agent.policy, torch.Generator().manual_seed(0)
     obs = torch.randn(64, 10, generator=generator)
     with torch.no_grad():
@@ -122,8 +127,9 @@ def test_gradients_are_those_of_autograd() -> None:
         torch.testing.assert_close(found[name], value, atol=1e-5, rtol=1e-4)
 
 
-def test_the_policy_says_of_actions_what_sb3_says() -> None:
-    policy = learned(FastPPO, FastPolicy, "Reacher-v5", rollouts=1).policy
+@pytest.mark.parametrize("use_sde", [False, True])
+def test_the_policy_says_of_actions_what_sb3_says(use_sde: bool) -> None:
+    policy = learned(FastPPO, FastPolicy, "Reacher-v5", rollouts=1, use_sde=use_sde).policy
     obs = torch.as_tensor(np.random.default_rng(0).normal(size=(5, 10)))
     with torch.no_grad():
         actions, values, log_prob = policy(obs)
