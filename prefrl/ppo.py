@@ -83,7 +83,7 @@ class _SameSpread(NamedTuple):
 class _StateDependentSpread(NamedTuple):
     """That of noise which is linear in the last hidden layer: `log_std` is (L, A).
 
-    Source: generalized state-dependent exploration, Raffin et al. 2021, arXiv 2005.05719, section 3.
+    Source: generalized state-dependent exploration (gSDE), Raffin et al. 2021, arXiv 2005.05719.
     """
 
     log_std: nn.Parameter
