@@ -20,7 +20,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 from torch.distributions import Normal
 
-from prefrl.config import choose
+from prefrl.names import choose
 from prefrl.ppo import FastPolicy, FastPPO, check_finite
 from prefrl.precision import Bfloat16CNN
 from prefrl.recorder import Recorder

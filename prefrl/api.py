@@ -11,9 +11,10 @@ from numpy.random import Generator, default_rng
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
-from prefrl.config import EnvConfig, LabelConfig, RunConfig, choose, validate
+from prefrl.config import EnvConfig, LabelConfig, RunConfig, validate
 from prefrl.labelers import LABELERS, Labeler
 from prefrl.loop import PreferenceLoop
+from prefrl.names import choose
 from prefrl.process import set_up_process
 from prefrl.recorder import Recorder
 from prefrl.relabel import RelabelledReplayBuffer, RelabelledRolloutBuffer, buffer_of

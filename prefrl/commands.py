@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from numpy.random import default_rng
 from rich.console import Console
 
-from prefrl.config import RunConfig, choose
+from prefrl.config import RunConfig
+from prefrl.names import choose
 from prefrl.rundir import RunDir, read_json, to_json, write_whole
 from prefrl.types import PrefrlError, StartAnew
 

@@ -7,18 +7,18 @@ again: no stage ever sees one of these classes.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import json
-import math
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from prefrl.names import nearest
+from prefrl.ranges import OneOf, Range, check_ranges
 from prefrl.types import PrefrlError
 
 PRESETS = Path(__file__).resolve().parent.parent / "runs" / "configs"
@@ -33,13 +33,13 @@ class EnvConfig:
     """Keyword arguments of gymnasium.make."""
     module: str = ""
     """A module to import first, so that it can register environments of its own."""
-    n_envs: int = 8
+    n_envs: Annotated[int, Range(1)] = 8
     """Copies that run side by side."""
-    train_time_limit: int = 0
+    train_time_limit: Annotated[int, Range(0)] = 0
     """Steps after which training cuts an episode, so that more of them begin: an agent that falls
     lies for the rest of each. What follows is worth what the critic says (Pardo et al. 2018, arXiv
     1712.00378), and evaluation has whole episodes. 0: the environment's own limit."""
-    vec: str = "auto"
+    vec: Annotated[str, OneOf("auto", "dummy", "subproc", "envpool")] = "auto"
     """dummy: in the trainer's process; subproc: a process each; auto: subproc where observations
     are images and there are at least four cores, else dummy. The steps are the same. envpool:
     EnvPool's equal of the environment, on Linux; its MuJoCo is another version, and its random
@@ -57,44 +57,44 @@ class LabelConfig:
     """Who answers, how many answers, and which questions are worth asking."""
 
     labeler: str = "oracle"
-    tie_below: float = 0.0
+    tie_below: Annotated[float, Range(0)] = 0.0
     """Smallest difference in a segment's true return that a simulated labeler sees; 0 sees all."""
-    budget: int = 700
+    budget: Annotated[int, Range(1)] = 700
     """Labels that the schedule offers over the whole run."""
-    first_share: float = 0.25
+    first_share: Annotated[float, Range(0, 1)] = 0.25
     """Share of the budget asked before training starts, on a random policy's segments."""
-    first_least: int = 10
+    first_least: Annotated[int, Range(0)] = 10
     """Fewest labels asked before training, of a budget that has as many."""
     schedule: str = "hyperbolic"
-    half_rate_at: float = 0.1
+    half_rate_at: Annotated[float, Range(1e-6)] = 0.1
     """Share of the run after which the hyperbolic schedule's label rate has halved."""
     strategy: str = "disagreement"
-    ask_above: float = 0.1
+    ask_above: Annotated[float, Range(0, 0.5)] = 0.1
     """The gate: least disagreement, in [0, 0.5], at which a query is asked; 0 asks all."""
-    oversample: int = 10
+    oversample: Annotated[int, Range(1)] = 10
     """Candidates drawn for every query wanted."""
-    segment_length: int = 25
+    segment_length: Annotated[int, Range(1)] = 25
     """Steps of a segment."""
-    pool_size: int = 1000
+    pool_size: Annotated[int, Range(2)] = 1000
     """Recent segments kept to draw candidates from."""
-    on_policy_share: float = 0.0
+    on_policy_share: Annotated[float, Range(0, 1)] = 0.0
     """Share of the candidates of which both segments are of the newest batch; the others are of
     the whole pool (QPA, Hu et al. 2024)."""
-    ask_every: int = 8192
+    ask_every: Annotated[int, Range(1)] = 8192
     """Environment steps between two batches of queries."""
-    warmup_steps: int = 8192
+    warmup_steps: Annotated[int, Range(1)] = 8192
     """Environment steps of a random policy before the first batch."""
-    warmup_hold: int = 1
+    warmup_hold: Annotated[int, Range(1)] = 1
     """Steps for which each of its actions is held, on average: those that change with every step
     add up to much the same in all clips where each does little, as in a car."""
-    expire_after: int = 40_960
+    expire_after: Annotated[int, Range(0)] = 40_960
     """Environment steps after which what a person has not answered is no longer asked, and the
     agent of the day is asked about instead; 0: never."""
-    open_at_once: int = 100
+    open_at_once: Annotated[int, Range(1)] = 100
     """Most queries that wait for people, the first batch apart."""
-    reuse: float = 0.0
+    reuse: Annotated[float, Range(0, 1)] = 0.0
     """Share of the candidates of which the left segment was asked about before, with another."""
-    max_comparisons: int = 0
+    max_comparisons: Annotated[int, Range(0)] = 0
     """Train the reward on the latest so many comparisons; 0 means all."""
 
 
@@ -105,38 +105,38 @@ class RewardConfig:
     net: str = "auto"
     """mlp: of observation and action; state-mlp: of the observation alone; conv: of an image;
     auto: conv for images, else mlp."""
-    members: int = 3
+    members: Annotated[int, Range(1)] = 3
     hidden: tuple[int, ...] = (64, 64)
-    noise: float = 0.1
+    noise: Annotated[float, Range(0, 0.99)] = 0.1
     """Share of answers taken to be uniformly random."""
-    l2: float = 1e-4
+    l2: Annotated[float, Range(0, 0.1)] = 1e-4
     """Where the L2 coefficient of each member begins, which then follows held-out answers; 0: none
     at all, ever ("no regularization" in Christiano et al. 2017, section 3.3)."""
-    target: str = "comparisons"
+    target: Annotated[str, OneOf("comparisons", "returns")] = "comparisons"
     """comparisons: members are fitted to the answers; returns: to the true return of each segment
     of a comparison, by mean squared error, which simulated teachers alone can tell ("target" in
     Christiano et al. 2017, section 3.3). Either way accuracy and calibration are of the answers."""
-    output_std: float = 1.0
+    output_std: Annotated[float, Range(1e-6)] = 1.0
     """Standard deviation of each member's reward on the reference batch."""
-    learning_rate: float = 1e-3
-    batch_size: int = 64
-    max_epochs: int = 40
+    learning_rate: Annotated[float, Range(0)] = 1e-3
+    batch_size: Annotated[int, Range(1)] = 64
+    max_epochs: Annotated[int, Range(1)] = 40
     """Most passes over the comparisons in the first fit."""
-    refit_epochs: int = 4
+    refit_epochs: Annotated[int, Range(1)] = 4
     """Most passes in each later fit, which goes on from the one before."""
-    refit_part: int = 1000
+    refit_part: Annotated[int, Range(0)] = 1000
     """Comparisons that a later fit looks at where there are over 1.5 times as many: new ones, and
     others drawn anew each time, so that an answer never costs more than after the first thousand.
     0: all; so it is, too, where labels.max_comparisons says how many."""
-    patience: int = 5
+    patience: Annotated[int, Range(1)] = 5
     """Passes without a better held-out loss after which a fit stops."""
-    crop: float = 1.0
+    crop: Annotated[float, Range(1e-6, 1)] = 1.0
     """Fit to stretches of each segment of at least this share of its steps, drawn anew in every
     minibatch (SURF, Park et al. 2022); 1: to the whole."""
-    pseudo_labels: float = 0.0
+    pseudo_labels: Annotated[float, Range(0, 1)] = 0.0
     """Pairs that nobody was asked about, and of which a member is at least so sure, teach it as
     answers do: 0.95, say (SURF, Park et al. 2022); 0: none do."""
-    dynamics: float = 0.0
+    dynamics: Annotated[float, Range(0)] = 0.0
     """Weight of foretelling the next observation, which the nets' features learn besides (after
     REED, Metcalf et al. 2024); 0: they do not."""
     transitive: bool = False
@@ -147,15 +147,15 @@ class RewardConfig:
     fit, or turned round: people press the wrong key (after RIME, Cheng et al. 2024)."""
     restart: bool = False
     """Fit from new weights each time, not on from the last fit's."""
-    bonus: float = 0.0
+    bonus: Annotated[float, Range(0)] = 0.0
     """Times the members' standard deviation, paid at the start of training and less and less
     until its end, for being where they disagree (RUNE, Liang et al. 2022)."""
-    pessimism: float = 0.0
+    pessimism: Annotated[float, Range(0)] = 0.0
     """Times the members' standard deviation, taken off at the end of training and less before."""
-    sampled_steps: int = 0
+    sampled_steps: Annotated[int, Range(0)] = 0
     """Steps of each segment that a minibatch looks at, drawn at random, in the place of them all:
     as many updates of a net of images in a part of the time. 0: all."""
-    fit: str = "async"
+    fit: Annotated[str, OneOf("async", "sync")] = "async"
     """async: a process of its own beside the trainer; sync: between rollouts, repeatable."""
 
 
@@ -172,14 +172,14 @@ class AgentConfig:
     """Scale rewards so that discounted returns have unit variance, like VecNormalize;
     agents that learn from a replay buffer never do."""
 
-    explore_steps: int = 0
+    explore_steps: Annotated[int, Range(0)] = 0
     """Environment steps, before the first questions, in which it is paid for states far from all
     others (PEBBLE, Lee et al. 2021); the questions are about these. It begins anew then."""
-    restart_at: float = 0.0
+    restart_at: Annotated[float, Range(0, 0.9)] = 0.0
     """Share of the steps after which it begins anew, once, with the reward and the answers that
     are there by then; 0: never. What it learned from the first few answers can hold it where no
     further one helps (the primacy bias, Nikishin et al. 2022)."""
-    critic_epochs: int = 0
+    critic_epochs: Annotated[int, Range(0)] = 0
     """Passes over the next rollout in which its critic is taught a reward that has changed,
     before the actor learns from it."""
 
@@ -190,7 +190,7 @@ class ViewerConfig:
 
     instruction: str = ""
     """What to choose by; empty: what the environment says."""
-    size: int = 480
+    size: Annotated[int, Range(64, 2160)] = 480
     """Side of a picture that MuJoCo draws, in pixels; others have a size of their own."""
     keys: dict[str, Any] = field(default_factory=dict)
     """Keys of actions in place of the usual ones: {tie = "t", left = ["a", "left"]}."""
@@ -205,40 +205,17 @@ class RunConfig:
     reward: RewardConfig = field(default_factory=RewardConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)
     viewer: ViewerConfig = field(default_factory=ViewerConfig)
-    steps: int = 600_000
+    steps: Annotated[int, Range(1)] = 600_000
     """Environment steps in all, the random policy's included."""
-    seed: int = 0
-    threads: int = 1
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 0  # numpy takes no others
+    threads: Annotated[int, Range(1)] = 1
     """Torch threads of each process: two made PPO on small MLPs less than half as fast."""
-    device: str = "auto"
+    device: Annotated[str, OneOf("auto", "cpu", "cuda")] = "auto"
     """Where networks compute. auto: on a GPU where there is one and observations are images, else
     on the CPU, which is faster for small MLPs; cpu; cuda."""
-    checkpoint_every: int = 50_000
+    checkpoint_every: Annotated[int, Range(1)] = 50_000
     """Environment steps between two checkpoints."""
-    eval_episodes: int = 20
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A remedy for a misspelt name: the nearest known one, or all of them."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    if not close:
-        folded = {n.lower(): n for n in names}
-        close = [
-            folded[c] for c in difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
-        ]
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
-
-
-def choose(table: Mapping[str, Any], name: str, kind: str) -> Any:
-    """An entry of one of the name tables (labelers, strategies, ...).
-
-    Raises:
-      PrefrlError: no such entry; the message names the nearest one.
-    """
-    if name not in table:
-        raise PrefrlError(f"unknown {kind} {name!r}: {nearest(name, table)}")
-    return table[name]
+    eval_episodes: Annotated[int, Range(1)] = 20
 
 
 def from_mapping(mapping: Mapping[str, Any], base: RunConfig | None = None) -> RunConfig:
@@ -361,69 +338,22 @@ def _typed(where: str, value: Any, hint: Any) -> Any:
 
 
 def validate(config: RunConfig) -> None:
-    """Refuse numbers that no run can use.
+    """Refuse what no run can use: a value outside its range, or two that contradict each other.
 
     Raises:
       PrefrlError: names the value and the remedy.
     """
-    env, labels, reward = config.env, config.labels, config.reward
-    ranges: list[tuple[str, float, float, float]] = [
-        ("env.n_envs", env.n_envs, 1, math.inf),
-        ("env.train_time_limit", env.train_time_limit, 0, math.inf),
-        ("labels.budget", labels.budget, 1, math.inf),
-        ("labels.first_share", labels.first_share, 0, 1),
-        ("labels.first_least", labels.first_least, 0, math.inf),
-        ("labels.half_rate_at", labels.half_rate_at, 1e-6, math.inf),
-        ("labels.tie_below", labels.tie_below, 0, math.inf),
-        ("labels.ask_above", labels.ask_above, 0, 0.5),
-        ("labels.oversample", labels.oversample, 1, math.inf),
-        ("labels.segment_length", labels.segment_length, 1, math.inf),
-        ("labels.pool_size", labels.pool_size, 2, math.inf),
-        ("labels.on_policy_share", labels.on_policy_share, 0, 1),
-        ("labels.reuse", labels.reuse, 0, 1),
-        ("labels.ask_every", labels.ask_every, 1, math.inf),
-        ("labels.warmup_steps", labels.warmup_steps, 1, math.inf),
-        ("viewer.size", config.viewer.size, 64, 2160),
-        ("labels.expire_after", labels.expire_after, 0, math.inf),
-        ("labels.open_at_once", labels.open_at_once, 1, math.inf),
-        ("labels.warmup_hold", labels.warmup_hold, 1, math.inf),
-        ("labels.max_comparisons", labels.max_comparisons, 0, math.inf),
-        ("reward.members", reward.members, 1, math.inf),
-        ("reward.sampled_steps", reward.sampled_steps, 0, math.inf),
-        ("reward.crop", reward.crop, 1e-6, 1),
-        ("reward.pseudo_labels", reward.pseudo_labels, 0, 1),
-        ("reward.dynamics", reward.dynamics, 0, math.inf),
-        ("reward.bonus", reward.bonus, 0, math.inf),
-        ("reward.pessimism", reward.pessimism, 0, math.inf),
-        ("reward.noise", reward.noise, 0, 0.99),
-        ("reward.l2", reward.l2, 0, 0.1),
-        ("reward.output_std", reward.output_std, 1e-6, math.inf),
-        ("reward.learning_rate", reward.learning_rate, 0, math.inf),
-        ("reward.batch_size", reward.batch_size, 1, math.inf),
-        ("reward.max_epochs", reward.max_epochs, 1, math.inf),
-        ("reward.refit_epochs", reward.refit_epochs, 1, math.inf),
-        ("reward.refit_part", reward.refit_part, 0, math.inf),
-        ("reward.patience", reward.patience, 1, math.inf),
-        ("agent.explore_steps", config.agent.explore_steps, 0, math.inf),
-        ("agent.restart_at", config.agent.restart_at, 0, 0.9),
-        ("agent.critic_epochs", config.agent.critic_epochs, 0, math.inf),
-        ("seed", config.seed, 0, 2**32 - 1),  # numpy takes no others
-        ("threads", config.threads, 1, math.inf),
-        ("checkpoint_every", config.checkpoint_every, 1, math.inf),
-        ("eval_episodes", config.eval_episodes, 1, math.inf),
-    ]
-    for name, value, low, high in ranges:
-        if not (low <= value <= high and math.isfinite(value)):
-            wanted = f"at least {low:g}" if math.isinf(high) else f"{low:g} to {high:g}"
-            raise PrefrlError(f"{name} = {value:g} is out of range: {wanted} is wanted")
-    for name, value_, known in [
-        ("env.vec", env.vec, ("auto", "dummy", "subproc", "envpool")),
-        ("reward.fit", reward.fit, ("async", "sync")),
-        ("reward.target", reward.target, ("comparisons", "returns")),
-        ("device", config.device, ("auto", "cpu", "cuda")),
-    ]:
-        if value_ not in known:
-            raise PrefrlError(f"{name} = {value_!r}: one of {', '.join(known)} is wanted")
+    check_ranges(config)
+    _check_reward(config.reward, config.labels)
+    _check_steps(config)
+    if first_batch(config.labels) < 2:
+        raise PrefrlError(
+            f"a budget of {config.labels.budget} labels is below the first batch, which needs at "
+            "least 2: raise --labels or labels.first_least"
+        )
+
+
+def _check_reward(reward: RewardConfig, labels: LabelConfig) -> None:
     if not any(reward.hidden) or min(reward.hidden) < 1:
         raise PrefrlError(
             f"reward.hidden = {list(reward.hidden)}: layer sizes of at least 1 are wanted"
@@ -440,28 +370,27 @@ def validate(config: RunConfig) -> None:
             f"labels.segment_length = {labels.segment_length} has none: raise it, or leave "
             "reward.dynamics at 0"
         )
-    if labels.warmup_steps // env.n_envs < labels.segment_length:
-        raise PrefrlError(
-            f"labels.warmup_steps = {labels.warmup_steps} in {env.n_envs} environments leave "
-            f"{labels.warmup_steps // env.n_envs} steps each, no segment of "
-            f"{labels.segment_length}: raise labels.warmup_steps or lower --segment-length"
-        )
-    explored = config.agent.explore_steps
-    if labels.warmup_steps + explored >= config.steps:
-        raise PrefrlError(
-            f"steps = {config.steps} leave nothing after labels.warmup_steps = "
-            f"{labels.warmup_steps}{f' and agent.explore_steps = {explored}' * bool(explored)}: "
-            f"raise --steps or lower {'them' if explored else 'labels.warmup_steps'}"
-        )
     if reward.members == 1 and labels.ask_above > 0:
         raise PrefrlError(
             "reward.members = 1 never disagrees, and the gate would ask nothing: raise it, or ask "
             "all with --ask-above 0"
         )
-    if first_batch(labels) < 2:
+
+
+def _check_steps(config: RunConfig) -> None:
+    labels, explored = config.labels, config.agent.explore_steps
+    of_each = labels.warmup_steps // config.env.n_envs
+    if of_each < labels.segment_length:
         raise PrefrlError(
-            f"a budget of {labels.budget} labels is below the first batch, which needs at "
-            "least 2: raise --labels or labels.first_least"
+            f"labels.warmup_steps = {labels.warmup_steps} in {config.env.n_envs} environments "
+            f"leave {of_each} steps each, no segment of {labels.segment_length}: raise "
+            "labels.warmup_steps or lower --segment-length"
+        )
+    if labels.warmup_steps + explored >= config.steps:
+        raise PrefrlError(
+            f"steps = {config.steps} leave nothing after labels.warmup_steps = "
+            f"{labels.warmup_steps}{f' and agent.explore_steps = {explored}' * bool(explored)}: "
+            f"raise --steps or lower {'them' if explored else 'labels.warmup_steps'}"
         )
 
 

@@ -14,8 +14,8 @@ from gymnasium.envs.registration import registry
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv
 
-from prefrl.config import nearest
 from prefrl.in_process import InProcessVecEnv
+from prefrl.names import nearest
 from prefrl.plugins import load_environments
 from prefrl.pools import pool_vec_env
 from prefrl.process import deaf_to_ctrl_c

@@ -19,13 +19,14 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from prefrl import checkpoints
 from prefrl.agents import AgentSpec, agent_spec, is_finite
 from prefrl.beginning import Beginning
-from prefrl.config import EnvConfig, LabelConfig, RewardConfig, RunConfig, choose, first_batch
+from prefrl.config import EnvConfig, LabelConfig, RewardConfig, RunConfig, first_batch
 from prefrl.environments import import_module, make_env, max_episode_steps, resolve
 from prefrl.keeper import Keeper
 from prefrl.labelers import LABELERS, Labeler, is_asked
 from prefrl.labelers.oracle import TEACHERS
 from prefrl.labelers.perceptive import Perceptive
 from prefrl.loop import LoopSettings, PreferenceLoop, Progress
+from prefrl.names import choose
 from prefrl.plugins import load_plugins
 from prefrl.pools import draws
 from prefrl.process import choose_device, set_up_process

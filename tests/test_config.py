@@ -17,16 +17,15 @@ from prefrl.config import (
     LabelConfig,
     RewardConfig,
     RunConfig,
-    choose,
     first_batch,
     from_mapping,
     load,
-    nearest,
     parse_override,
     presets,
     settings_key,
     to_mapping,
 )
+from prefrl.names import choose, nearest
 from prefrl.types import MachineError, PrefrlError
 
 
@@ -134,6 +133,22 @@ def test_ranges(mapping: dict[str, Any], words: str | None) -> None:
         from_mapping(mapping)
     else:
         assert words in mistake(mapping)
+
+
+NUMBERS = [
+    (section, name)
+    for section, table in {"": to_mapping(RunConfig()), **to_mapping(RunConfig())}.items()
+    if isinstance(table, dict)
+    for name, value in table.items()
+    if type(value) in (int, float)
+]
+
+
+@pytest.mark.parametrize(("section", "name"), NUMBERS)
+def test_every_number_has_its_range(section: str, name: str) -> None:
+    where = f"{section}.{name}".lstrip(".")
+    mapping = {section: {name: -1}} if section else {name: -1}
+    assert f"{where} = -1 is out of range: " in mistake(mapping)
 
 
 def test_what_is_left_out_comes_from_the_base() -> None:

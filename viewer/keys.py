@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from prefrl.config import nearest
+from prefrl.names import nearest
 from prefrl.types import PrefrlError
 from viewer.state import Action
 

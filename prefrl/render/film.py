@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from prefrl.config import choose
+from prefrl.names import choose
 from prefrl.render.bars import with_reward_bars
 from prefrl.render.play import Step
 from prefrl.render.segments import SegmentRenderer
