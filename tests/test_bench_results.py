@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefrl.bench import labels, results
+from prefrl.bench import labels, results, tables
 from prefrl.bench.arms import ALL_OF_IT, ablation_arm
 from prefrl.bench.study import Row
-from prefrl.bench.tasks import LONG_TASKS, budget_arm
+from prefrl.bench.tasks import LONG_TASKS, budget_arm, leak_arm
+from prefrl.evaluate import LEAKS
 
 MADE = {
     "command": "prefrl bench mine",
@@ -31,6 +32,19 @@ def test_labels_have_a_mean_of_each_task_and_the_interval_of_all() -> None:
     assert lines[0] == "| labels | half_cheetah | hopper | walker2d | pendulum | IQM | 95 % |"
     assert lines[2].startswith("| 25 | 0.10 (3) | 1.10 (3) | 2.10 (3) | 3.10 (3) | 1.60 | 1.5")
     assert len(lines) == 3, "nothing of budgets and audits that are not measured"
+
+
+def test_the_readmes_audit_is_of_all_four_tasks_together() -> None:
+    rows = [
+        {"task": task, "arm": arm, "seed": 0, "score": score}
+        for task in LONG_TASKS
+        for arm, score in [
+            (budget_arm(25), 1.0),
+            *((leak_arm(leak), 0.1 * place) for place, leak in enumerate(LEAKS)),
+        ]
+    ]
+    (line,) = tables.table({"labels": result(rows, iqm_25=1.0)}).splitlines()[4:]
+    assert "25 labels | 1.00 | 4: 1.00 to 1.00 | 0.20 | `prefrl bench mine` |" in line
 
 
 def test_ablations_are_listed_with_what_they_cost() -> None:

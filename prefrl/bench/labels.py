@@ -16,6 +16,7 @@ from prefrl.bench.tasks import (
     LONG_TASKS,
     budget_arm,
     iqm_interval,
+    leak_arm,
     row_spec,
     rows_of,
     seed_by_seed,
@@ -64,7 +65,7 @@ def specs(quick: bool) -> Sequence[Row]:
             [(task, budget_arm(budget)) for budget in budgets for task in LONG_TASKS], quick, seeds
         )
     ]
-    leaks = [row_spec(task, f"{leak}, long", 0, quick) for leak in LEAKS for task in LONG_TASKS]
+    leaks = [row_spec(task, leak_arm(leak), 0, quick) for leak in LEAKS for task in LONG_TASKS]
     return learned + leaks
 
 

@@ -16,7 +16,15 @@ from prefrl.bench.loop import scores_of
 from prefrl.bench.stages import STAGES
 from prefrl.bench.study import BENCHMARKS, Row
 from prefrl.bench.tables import LINES, README, between, number_of, read_results, table
-from prefrl.bench.tasks import BUDGETS, LONG_TASKS, MOST_STEPS, budget_arm, mean_of, rows_of
+from prefrl.bench.tasks import (
+    BUDGETS,
+    LONG_TASKS,
+    MOST_STEPS,
+    budget_arm,
+    leak_arm,
+    mean_of,
+    rows_of,
+)
 from prefrl.evaluate import LEAKS
 from prefrl.labelers.oracle import TEACHERS
 
@@ -51,7 +59,7 @@ def labels(result: Result) -> list[str]:
         if any(by_task):
             lines.append(_line([str(budget), *map(_with_count, by_task), middle, ends]))
     for leak in LEAKS:
-        by_task = [_scores(rows, task, f"{leak}, long") for task in LONG_TASKS]
+        by_task = [_scores(rows, task, leak_arm(leak)) for task in LONG_TASKS]
         if any(by_task):
             lines.append(_line([f"none, {leak}", *map(_with_count, by_task), "", ""]))
     return lines
