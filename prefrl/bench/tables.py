@@ -109,8 +109,8 @@ LINES: dict[str, dict[str, tuple[str, str]]] = {
     },
     "speed": {
         "fast_ratio": ("HalfCheetah, steps per second against SB3's PPO as it comes", ".1f"),
-        "loop_return": ("HalfCheetah, 300,000 steps: true return", ".0f"),
-        "plain_return": ("HalfCheetah, SB3's PPO as it comes, as many steps: true return", ".0f"),
+        "loop_return": ("HalfCheetah, 300,000 steps: true return", ",.0f"),
+        "plain_return": ("HalfCheetah, SB3's PPO as it comes, as many steps: true return", ",.0f"),
         "fit_seconds_700": ("Reward fit to 700 comparisons of 50 steps, s of one core", ".1f"),
         "store_p95_ms": ("Claim and answer beside 100,000 comparisons, 95 % within, ms", ".1f"),
         "label_cost_ratio": (
