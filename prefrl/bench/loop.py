@@ -13,7 +13,7 @@ from numpy.random import default_rng
 
 from prefrl.bench.references import reference_of, require_references
 from prefrl.bench.study import Row, Study
-from prefrl.bench.tasks import iqm, row_config, row_specs, rows_of, seeds, train_anew
+from prefrl.bench.tasks import iqm, leak_of, row_config, row_specs, rows_of, seeds, train_anew
 from prefrl.config import RunConfig
 from prefrl.evaluate import EVAL_SEED, LEAKS, predictor_quality, train_on_leak, true_returns
 from prefrl.types import Array
@@ -58,8 +58,8 @@ def measure(spec: Row, work: Path) -> Row:
     """One run of one arm: its true return, its labels, and what its gate was worth."""
     config = row_config(spec)
     started = time.monotonic()
-    leak = spec["arm"].partition(",")[0]
-    if leak in LEAKS:
+    leak = leak_of(spec["arm"])
+    if leak:
         returns = true_returns(train_on_leak(config, leak), config, config.eval_episodes)
         learned: Row = {}
     else:

@@ -12,7 +12,7 @@ from prefrl.bench.ablations import headline_name
 from prefrl.bench.agents import AGENTS
 from prefrl.bench.arms import OF_THE_PAPER, THRESHOLDS
 from prefrl.bench.study import BENCHMARKS, Row
-from prefrl.bench.tasks import BUDGETS, ENVIRONMENT_TASKS, LONG_TASKS, budget_arm, iqm, leak_arm
+from prefrl.bench.tasks import BUDGETS, ENVIRONMENT_TASKS, LONG_TASKS, budget_arm, iqm, leak_of
 from prefrl.evaluate import LEAKS
 from prefrl.labelers.oracle import TEACHERS
 from prefrl.rundir import read_json
@@ -210,8 +210,7 @@ def _spread(rows: Sequence[Row], shape: str) -> str:
 def _audit(measured: Sequence[Row], rows: Sequence[Row], shape: str) -> str:
     """The highest score of the rows' task on a reward that knows nothing: of all of LEAKS."""
     same = [row for row in measured if row.get("task") in {row["task"] for row in rows}]
-    arms = [(leak, leak_arm(leak)) for leak in LEAKS]
-    by_leak = [[row["score"] for row in same if row["arm"] in both] for both in arms]
+    by_leak = [[row["score"] for row in same if leak_of(row["arm"]) == leak] for leak in LEAKS]
     return number_of(max(map(iqm, by_leak)), shape) if all(by_leak) else ""
 
 

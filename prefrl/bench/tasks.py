@@ -67,6 +67,12 @@ def leak_arm(leak: str) -> str:
     return f"{leak}, long"
 
 
+def leak_of(arm: str) -> str | None:
+    """Which of LEAKS an arm trains on, over however many steps; None: on none of them."""
+    name = arm.partition(",")[0]
+    return name if name in LEAKS else None
+
+
 LONG: dict[str, Any] = {"steps": 1_000_000}
 ARMS |= {"1M steps": LONG} | {leak_arm(leak): LONG for leak in LEAKS}
 ARMS |= {
