@@ -16,6 +16,7 @@ from tyro.conf import Positional, arg
 
 from prefrl import commands
 from prefrl.config import (
+    PICTURE_SIZE,
     AgentConfig,
     RunConfig,
     from_mapping,
@@ -24,6 +25,7 @@ from prefrl.config import (
     parse_override,
     presets,
 )
+from prefrl.ranges import Range, check_ranges
 from prefrl.rundir import RunDir, new_run_path
 from prefrl.types import MachineError, PrefrlError
 
@@ -215,15 +217,17 @@ class Video:
     """A run's folder."""
     out: Annotated[Path | None, arg(help_behavior_hint="(default: in RUN/videos/)")] = None
     """The film's file; its suffix says which format."""
-    seconds: float = 20
+    seconds: Annotated[float, Range(0.1, 3600)] = 20
     """How long it is; episode follows episode."""
-    seed: int = 0
+    seed: Annotated[int, Range(0, 2**31)] = 0
     """Other episodes."""
     format: Annotated[str | None, arg(help_behavior_hint="(default: mp4)")] = None
     """mp4, gif or both."""
-    fps: Annotated[float | None, arg(help_behavior_hint="(default: 30, gif 15)")] = None
+    fps: Annotated[float | None, Range(1, 120), arg(help_behavior_hint="(default: 30, gif 15)")] = (
+        None
+    )
     """Pictures in a second, at most: steps are left out, and the pace stays."""
-    size: int = 480
+    size: Annotated[int, PICTURE_SIZE] = 480
     """Longer side of the picture without the bars, at most, in pixels; a gif's is 320 at most."""
     deterministic: bool = False
     """Take the policy's mean actions instead of samples."""
@@ -250,9 +254,9 @@ class Watch:
 
     run: RunFolder
     """A run's folder."""
-    seed: int = 0
+    seed: Annotated[int, Range(0, 2**31)] = 0
     """Other episodes."""
-    size: int = 480
+    size: Annotated[int, PICTURE_SIZE] = 480
     """Longer side of the picture without the bars, at most, in pixels."""
     deterministic: bool = False
     """Take the policy's mean actions instead of samples."""
@@ -279,13 +283,15 @@ class Label:
     """Who you are; it is written beside your answers."""
     instruction: Annotated[str | None, arg(help_behavior_hint="(default: the run's)")] = None
     """What to choose by; kept in the run's configuration."""
-    size: Annotated[int | None, arg(help_behavior_hint="(default: viewer.size, 480)")] = None
+    size: Annotated[
+        int | None, PICTURE_SIZE, arg(help_behavior_hint="(default: viewer.size, 480)")
+    ] = None
     """Side of a picture that MuJoCo draws, in pixels; others have a size of their own."""
-    queries: int = 100
+    queries: Annotated[int, Range(0, 100_000)] = 100
     """Where nothing is left to answer and nobody trains: queries about the newest checkpoint."""
     review: bool = False
     """Page through the answers instead, those first that the ensemble least expects."""
-    last: int = 200
+    last: Annotated[int, Range(1, 100_000)] = 200
     """How many of the latest answers a review goes through."""
     debug: bool = False
     """Show the trace of an error."""
@@ -323,7 +329,7 @@ class Bench:
     teachers, gate, agents, overhead, speed, rendering or viewer."""
     quick: bool = False
     """The same code in minutes, written beside the committed result and never over it."""
-    jobs: int = 1
+    jobs: Annotated[int, Range(1)] = 1
     """Rows trained side by side."""
     again: bool = False
     """Measure every row anew, those of the committed result too."""
@@ -360,6 +366,7 @@ def main(args: Sequence[str] | None = None) -> int:
             description="Agents that learn what you like.",
             config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone),
         )
+        check_ranges(command, "--")
         command(console)
     except KeyboardInterrupt as stop:
         console.print(str(stop) or "stopped", soft_wrap=True, markup=False, highlight=False)

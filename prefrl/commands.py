@@ -173,8 +173,6 @@ def video(
     """Film the policy of a run's newest checkpoint, with its reward bars."""
     from prefrl.render.film import FORMATS, film_paths, write_film
 
-    _in_range("--seconds", seconds, 0.1, 3600)
-    _in_range("--fps", 1 if fps is None else fps, 1, 120)
     checkpoint = _newest_checkpoint(run)
     paths = film_paths(out or run.path / "videos" / f"{checkpoint}-seed{seed}", format)
     with _renderer(run, size) as renderer:
@@ -227,13 +225,10 @@ def label(
     """A person labels in a window, or pages through answers."""
     from viewer import label as viewer
 
-    _in_range("--queries", queries, 0, 100_000)
-    _in_range("--last", last, 1, 100_000)
     if instruction is not None:
         viewer.set_instruction(run, instruction)
     if size is None:
         size = run.config().viewer.size
-    _in_range("--size", size, 64, 2160)
     options = viewer.Options(name or _user_name(), size, queries, last)
     (viewer.review if review else viewer.label)(run, console, options)
 
@@ -259,7 +254,6 @@ def _renderer(run: RunDir, size: int) -> SegmentRenderer:
     """Made before the agent is loaded: what cannot be drawn is refused at once."""
     from prefrl.render import SegmentRenderer
 
-    _in_range("--size", size, 64, 2160)
     env = run.config().env
     return SegmentRenderer(env.id, env.kwargs, env.module, size)
 
@@ -274,15 +268,9 @@ def _playing(run: RunDir, seed: int, deterministic: bool) -> closing[Generator[S
     from prefrl.render.play import play
     from prefrl.run import load_trained
 
-    _in_range("--seed", seed, 0, 2**31)
     config = run.config()
     agent, reward = load_trained(config, run)
     return closing(play(agent, reward, config.env, EVAL_SEED + seed, deterministic))
-
-
-def _in_range(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise PrefrlError(f"{name} {value:g} is out of range: {low:g} to {high:g} is wanted")
 
 
 def list_envs(console: Console) -> None:
@@ -337,6 +325,4 @@ def bench(name: str, console: Console, quick: bool, jobs: int, again: bool) -> N
     """Run a committed study."""
     from prefrl.bench import STUDIES
 
-    if jobs < 1:
-        raise PrefrlError(f"--jobs {jobs}: at least 1 is wanted")
     choose(STUDIES, name, "study")(console, quick, jobs, again)

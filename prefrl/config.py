@@ -22,6 +22,8 @@ from prefrl.ranges import OneOf, Range, check_ranges
 from prefrl.types import PrefrlError
 
 PRESETS = Path(__file__).resolve().parent.parent / "runs" / "configs"
+PICTURE_SIZE = Range(64, 2160)
+"""Sides of a picture, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,7 @@ class ViewerConfig:
 
     instruction: str = ""
     """What to choose by; empty: what the environment says."""
-    size: Annotated[int, Range(64, 2160)] = 480
+    size: Annotated[int, PICTURE_SIZE] = 480
     """Side of a picture that MuJoCo draws, in pixels; others have a size of their own."""
     keys: dict[str, Any] = field(default_factory=dict)
     """Keys of actions in place of the usual ones: {tie = "t", left = ["a", "left"]}."""

@@ -49,6 +49,8 @@ class OneOf:
 def check_ranges(settings: Any, prefix: str = "") -> None:
     """Refuse what the fields of a dataclass, and of those in it, are not annotated to hold.
 
+    A field that is None is not set.
+
     Raises:
       PrefrlError: names the field, its value and what is wanted.
     """
@@ -57,4 +59,5 @@ def check_ranges(settings: Any, prefix: str = "") -> None:
         if dataclasses.is_dataclass(value):
             check_ranges(value, f"{prefix}{name}.")
         for wanted in getattr(hint, "__metadata__", ()):
-            wanted.check(f"{prefix}{name}", value)
+            if isinstance(wanted, Range | OneOf) and value is not None:
+                wanted.check(f"{prefix}{name}", value)
