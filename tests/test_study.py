@@ -97,7 +97,8 @@ def test_a_study_goes_on_where_it_stopped(run: Callable[..., str], tmp_path: Pat
     assert result(tmp_path)["rows_missing"] == 1
     (tmp_path / "sums" / "work" / "seen-0").unlink()
 
-    assert "1 rows done, 1 to go" in run()
+    again = run()
+    assert "1 rows done, 1 to go" in again and "2 of 2, done | task sum  seed 1" in again
     assert not (tmp_path / "sums" / "work" / "seen-0").exists(), "it was measured again"
     assert [row["score"] for row in result(tmp_path)["rows"]] == [0.0, 10.0]
     assert result(tmp_path)["headline"] == {"best": 10.0}

@@ -20,6 +20,7 @@ from rich.console import Console
 
 from prefrl.config import PRESETS
 from prefrl.process import end_with_parent
+from prefrl.progress import StudyProgress
 from prefrl.rundir import commit, read_json, to_json, versions, write_whole
 from prefrl.types import MachineError, PrefrlError
 
@@ -86,11 +87,12 @@ class Study:
             )
             if rows and rows != _read_rows(folder):  # changed: nothing to wait for
                 self._write(folder, rows, len(specs), command, source)
-            for row in _run_all(self.measure, missing, work, jobs):
-                rows.append(self.derived(row) | {"commit": source})
-                rows.sort(key=lambda r: next(i for i, s in enumerate(specs) if _matches(r, s)))
-                self._write(folder, rows, len(specs), command, source)
-                console.print(_line(row, self.columns), soft_wrap=True, highlight=False)
+            with StudyProgress(len(rows), len(specs), console) as progress:
+                for row in _run_all(self.measure, missing, work, jobs):
+                    rows.append(self.derived(row) | {"commit": source})
+                    rows.sort(key=lambda r: next(i for i, s in enumerate(specs) if _matches(r, s)))
+                    self._write(folder, rows, len(specs), command, source)
+                    progress.on_row(_line(row, self.columns))
         if self.picture is not None:
             self.picture(rows, folder / "curves.png")
         for name, value in self.headline(rows).items():
