@@ -16,6 +16,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from prefrl.asking import Asker
 from prefrl.exploration import explore
 from prefrl.labelers import Labeler, is_asked
+from prefrl.labelers.oracle import LATE_EPISODES
 from prefrl.queries import Strategy
 from prefrl.recorder import Recorder
 from prefrl.relabel import buffer_of
@@ -77,6 +78,8 @@ class Progress:
     """Environment steps at which the schedule is looked at again."""
     restarted: bool = False
     """Whether the agent has begun anew."""
+    late_episodes: list[tuple[float, int]] = field(default_factory=list)
+    """True return and length of the last ones, of which labelers are told."""
 
 
 @dataclass
@@ -119,6 +122,8 @@ class PreferenceLoop:
         self._last_fit: FitMetrics | None = None
         self._clock = (time.monotonic(), self.recorder.steps_taken)
         self._cut_at = self.recorder.steps_taken
+        for true_return, length in self.progress.late_episodes:
+            self.labeler.observe_episode(true_return, length)
         self._answer_open()
         self._count()
         if s.total_steps <= self.recorder.steps_taken:
@@ -287,6 +292,8 @@ class PreferenceLoop:
             self.labeler.observe_episode(true_return, length)
         if not finished:
             return {}
+        late = [*self.progress.late_episodes, *finished]
+        self.progress.late_episodes = late[-LATE_EPISODES:]
         returns, lengths = zip(*finished, strict=True)
         mean_length = float(np.mean(lengths))
         predicted = getattr(buffer_of(self.agent), "predicted_reward", math.nan)

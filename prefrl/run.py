@@ -23,7 +23,7 @@ from prefrl.config import EnvConfig, LabelConfig, RewardConfig, RunConfig, first
 from prefrl.environments import import_module, make_env, max_episode_steps, resolve
 from prefrl.keeper import Keeper
 from prefrl.labelers import LABELERS, Labeler, is_asked
-from prefrl.labelers.oracle import TEACHERS
+from prefrl.labelers.oracle import TEACHERS, SimulatedTeacher
 from prefrl.labelers.perceptive import Perceptive
 from prefrl.loop import LoopSettings, PreferenceLoop, Progress
 from prefrl.names import choose
@@ -234,6 +234,8 @@ def _rebuild_reward(
 
 def build_labeler(labels: LabelConfig, rng: Generator, store: ComparisonStore) -> Labeler:
     labeler = LABELERS[labels.labeler](rng)
+    if isinstance(labeler, SimulatedTeacher):
+        labeler.recall(c.query for c in store.each_comparison())
     if labels.tie_below == 0 or not labeler.immediate:  # people see what they see
         return labeler
     return Perceptive(labeler, labels.tie_below, (c.query for c in store.each_comparison()))

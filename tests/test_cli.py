@@ -23,6 +23,7 @@ from prefrl.bench import STUDIES
 from prefrl.cli import COMMANDS, main
 from prefrl.config import presets
 from prefrl.labelers import LABELERS
+from prefrl.labelers.oracle import SimulatedTeacher, TeacherSettings
 from prefrl.metrics import read_metrics
 from prefrl.rundir import RunDir
 from prefrl.store import ComparisonStore
@@ -404,6 +405,29 @@ def test_a_resumed_run_counts_on_and_draws_other_numbers(
     assert after["step"] > before["step"] and after["offered"] >= before["offered"]
     assert len({torch_seed for torch_seed, _ in lives}) == 3
     assert len({drawn for _, drawn in lives}) == 3
+
+
+def test_a_resumed_run_tells_its_labeler_of_the_last_episodes(
+    prefrl: Prefrl, trains_only: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lives: list[list[tuple[float, int]]] = []
+
+    class Listening(SimulatedTeacher):
+        def observe_episode(self, true_return: float, length: int) -> None:
+            lives[-1].append((true_return, length))
+
+    def listening(rng: np.random.Generator) -> Any:
+        lives.append([])
+        return Listening("listening", TeacherSettings(), rng)
+
+    monkeypatch.setitem(LABELERS, "listening", listening)
+    words = ["--labeler", "listening", "--run", "run"]
+    done = prefrl("train", "prefrl/CartPole-v0", *TINY, *words)
+    assert done.status == 0, done.err
+    assert prefrl("train", "--resume", "run", "--steps", "2600").status == 0
+    first, second = lives
+    assert first
+    assert second[: len(first)] == first
 
 
 # ---- the machine

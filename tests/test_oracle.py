@@ -174,13 +174,42 @@ def test_margins_are_strict() -> None:
     assert equal.label(query([1, 0], [0, 0])) is LEFT
 
 
-def test_margins_follow_the_mean_of_all_episodes_once() -> None:
+def test_margins_do_not_shrink_with_every_answer() -> None:
     """The public code multiplies its threshold by the share again and again."""
     labeler = teacher("equal")
     for _ in range(50):
         labeler.observe_episode(200.0, 100)
         assert labeler.label(query([5, 0, 0, 0.75], [5, 0, 0, 0])) is TIE
         assert labeler.label(query([5, 0, 0, 0.875], [5, 0, 0, 0])) is LEFT
+
+
+def test_margins_follow_the_mean_of_the_last_ten_episodes() -> None:
+    labeler, asked = teacher("equal"), query([5, 0, 0, 0.75], [5, 0, 0, 0])
+    labeler.observe_episode(1e6, 100)
+    for _ in range(9):
+        labeler.observe_episode(200.0, 100)
+    assert labeler.label(query([400, 0, 0, 0], [0, 0, 0, 0])) is TIE
+    labeler.observe_episode(200.0, 100)
+    assert labeler.label(asked) is TIE, "delta is 0.8 of 4 steps"
+    assert labeler.label(query([5, 0, 0, 0.875], [5, 0, 0, 0])) is LEFT
+
+
+@pytest.mark.parametrize("name", ["skip", "equal"])
+def test_margins_are_the_same_after_a_run_was_resumed(tmp_path: Path, name: str) -> None:
+    rng = np.random.default_rng(0)
+    with ComparisonStore(tmp_path / "store.sqlite") as store:
+        one = build_labeler(LabelConfig(name), np.random.default_rng(1), store)
+        one.observe_episode(-500.0, 100)
+        for stored in store.add([query(*rng.uniform(-10, 0, (2, 4))) for _ in range(30)]):
+            assert stored.id is not None
+            store.answer(stored.id, one.label(stored), name)
+        other = build_labeler(LabelConfig(name), np.random.default_rng(1), store)
+    other.observe_episode(-500.0, 100)
+    levels = rng.uniform(-10, 0, 300)
+    asked = [query(*rng.uniform(level - 0.5, level + 0.5, (2, 4))) for level in levels]
+    answers = [one.label(q) for q in asked]
+    assert answers == [other.label(q) for q in asked]
+    assert answers.count(TIE if name == "equal" else INCOMPARABLE) > 5, "there are margins"
 
 
 def test_without_an_episode_there_is_no_margin() -> None:

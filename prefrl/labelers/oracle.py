@@ -5,7 +5,8 @@ Source: Lee et al. 2021 (B-Pref, arXiv 2111.03026), section 3.1 and table 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,9 @@ from numpy.random import Generator
 from scipy.special import expit
 
 from prefrl.types import Array, Preference, PrefrlError, Query
+
+LATE_EPISODES = 10
+"""Of training, whose mean return margins are shares of: those of B-Pref's public code."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +51,9 @@ TEACHERS: dict[str, TeacherSettings] = {
 class SimulatedTeacher:
     """Answers from the true rewards of the two segments.
 
-    Margins are shares of the mean true return of a segment, measured from the worst
-    segment met so far where that is below zero: a task of negative returns keeps its
-    margins (the public B-Pref code loses them).
+    Margins are shares of the mean true return of a segment in the last LATE_EPISODES,
+    measured from the worst segment met so far where that is below zero: a task of negative
+    returns keeps its margins (the public B-Pref code loses them).
 
     Args:
       name: written beside each answer.
@@ -62,19 +66,23 @@ class SimulatedTeacher:
     def __init__(self, name: str, settings: TeacherSettings, rng: Generator) -> None:
         self.name = name
         self._settings, self._rng = settings, rng
-        self._episode_return = 0.0
-        self._episode_steps = 0
+        self._episodes = deque[tuple[float, int]](maxlen=LATE_EPISODES)
         self._floor = 0.0  # the worst segment return per step, never above 0
 
     def observe_episode(self, true_return: float, length: int) -> None:
-        self._episode_return += true_return
-        self._episode_steps += length
+        self._episodes.append((true_return, length))
+
+    def recall(self, queries: Iterable[Query]) -> None:
+        """Know the worst segment of queries that were asked before, where a run goes on."""
+        if self._settings.skip or self._settings.equal:
+            for query in queries:
+                self._notice(query.left.true_rewards, query.right.true_rewards)
 
     def label(self, query: Query) -> Preference:
         left, right = (self._rewards(s.true_rewards) for s in (query.left, query.right))
         sums = np.array([left.sum(), right.sum()])
         length = len(left)
-        self._floor = min(self._floor, float(sums.min()) / length)
+        self._notice(left, right)
         skip = self._margin(self._settings.skip, length)
         if skip > 0 and sums.max() - self._floor * length <= skip:
             return Preference.INCOMPARABLE
@@ -97,10 +105,15 @@ class SimulatedTeacher:
 
     def _margin(self, share: float, length: int) -> float:
         """A share of the mean true return of a segment of that length."""
-        if share == 0 or self._episode_steps == 0:
+        if share == 0 or not self._episodes:
             return 0.0
-        mean = self._episode_return / self._episode_steps - self._floor
-        return share * mean * length
+        true_return = sum(true_return for true_return, _ in self._episodes)
+        steps = sum(length for _, length in self._episodes)
+        return share * (true_return / steps - self._floor) * length
+
+    def _notice(self, left: Array, right: Array) -> None:
+        worst = min(left.sum(dtype=float), right.sum(dtype=float))
+        self._floor = min(self._floor, float(worst) / len(left))
 
     def _rewards(self, rewards: Array) -> Array:
         if not np.isfinite(rewards).all():
