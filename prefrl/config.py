@@ -64,7 +64,8 @@ class LabelConfig:
     budget: Annotated[int, Range(1)] = 700
     """Labels that the schedule offers over the whole run."""
     first_share: Annotated[float, Range(0, 1)] = 0.25
-    """Share of the budget asked before training starts, on a random policy's segments."""
+    """Share of the budget asked before training starts, about a random policy's segments, or an
+    explorer's (`agent.explore_steps`)."""
     first_least: Annotated[int, Range(0)] = 10
     """Fewest labels asked before training, of a budget that has as many."""
     schedule: str = "hyperbolic"

@@ -150,7 +150,9 @@ class PreferenceLoop:
         self.progress.next_ask = self.progress.next_ask or soon
 
     def first_batch(self) -> None:
-        """Ask about a random policy's segments, uniformly and ungated, and fit.
+        """Ask about a random policy's segments, or an explorer's, uniformly and ungated, and fit.
+
+        What the recorder still holds is asked about: of a long exploration its end alone.
 
         Answers that are there before, from another run or an earlier start, are part of it.
         """

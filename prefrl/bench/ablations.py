@@ -9,7 +9,7 @@ from prefrl.bench.arms import ABLATIONS, ALL_OF_IT, ONLY, ablation_arm
 from prefrl.bench.curves import draw_intervals
 from prefrl.bench.loop import run_study, score_matrix
 from prefrl.bench.study import Row
-from prefrl.bench.tasks import mean_interval, seed_by_seed, seeds_wanted
+from prefrl.bench.tasks import mean_interval, seed_by_seed, seeds_wanted, with_ends
 
 TASKS = ("half_cheetah", "hopper")
 
@@ -31,11 +31,10 @@ def headline(rows: Sequence[Row]) -> Mapping[str, float]:
     """
     whole = score_matrix(rows, [(task, ALL_OF_IT) for task in TASKS])
     found = {"all_of_it": float(whole.mean())} if len(whole) >= seeds_wanted(rows) else {}
-    for name, (more, low, high) in _differences(rows).items():
+    for name, more in _differences(rows).items():
         scores = score_matrix(rows, [(task, ablation_arm(name)) for task in tasks_of(name)])
         key = headline_name(name)
-        found |= {key: float(scores.mean()), f"{key}_minus_all": more}
-        found |= {f"{key}_minus_all_low": low, f"{key}_minus_all_high": high}
+        found |= {key: float(scores.mean())} | with_ends(f"{key}_minus_all", more)
     return found
 
 

@@ -17,7 +17,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from prefrl.bench.curves import ReturnCurve, draw_curves
 from prefrl.bench.study import Row, Study
-from prefrl.bench.tasks import mean_of, row_config, row_specs, rows_of, train_anew
+from prefrl.bench.tasks import mean_of, row_config, row_specs, train_anew, whole_arm
 from prefrl.config import EnvConfig, RunConfig
 from prefrl.environments import make_single
 from prefrl.evaluate import EVAL_SEED, play_episode, train_rl
@@ -123,10 +123,10 @@ def backflip_specs(quick: bool) -> Sequence[Row]:
 def backflip_headline(rows: Sequence[Row]) -> Mapping[str, float]:
     """Means over seeds: landed flips in an episode of 20 s, and the most labels that it took."""
     found: dict[str, float] = {}
-    if learned := rows_of(rows, "hopper_backflip", "labels"):
+    if learned := whole_arm(rows, "hopper_backflip", "labels"):
         found["flips_per_20s"] = mean_of(learned, "flips")
         found["labels"] = float(max(r["labels"] for r in learned))
-    if written := rows_of(rows, "hopper_backflip", "handwritten"):
+    if written := whole_arm(rows, "hopper_backflip", "handwritten"):
         found["handwritten_flips_per_20s"] = mean_of(written, "flips")
     return found
 
@@ -142,10 +142,10 @@ def one_leg_headline(rows: Sequence[Row]) -> Mapping[str, float]:
     On two after the steps of HalfCheetah's preset, and after as many as on one.
     """
     found: dict[str, float] = {}
-    if not (one := rows_of(rows, "half_cheetah_one_leg", "labels")):
+    if not (one := whole_arm(rows, "half_cheetah_one_leg", "labels")):
         return found
     for arm, name in (("labels", "distance_share"), ("5M steps", "distance_share_as_long")):
-        if both := rows_of(rows, "half_cheetah_paper", arm):
+        if both := whole_arm(rows, "half_cheetah_paper", arm):
             found[name] = mean_of(one, "distance") / mean_of(both, "distance")
     return found | {"other_foot": mean_of(one, "other_foot"), "fallen": mean_of(one, "fallen")}
 
@@ -158,7 +158,7 @@ def grasp_headline(rows: Sequence[Row]) -> Mapping[str, float]:
     """Shares of episodes that end in a real grasp, and what the picture looks like by then."""
     found: dict[str, float] = {}
     for arm in ("no cross", "cross"):
-        if mine := rows_of(rows, "deceptive_grasp", arm):
+        if mine := whole_arm(rows, "deceptive_grasp", arm):
             name = "with_cross" if arm == "cross" else "without_cross"
             found[f"real_{name}"] = mean_of(mine, "real")
             found[f"looks_held_{name}"] = mean_of(mine, "looks_held")
@@ -177,11 +177,11 @@ def atari_headline(rows: Sequence[Row]) -> Mapping[str, float]:
     """Points in a game of Pong; of 1,000 frames cars overtaken or overtaking, and cars level."""
     found: dict[str, float] = {}
     for arm, name in (("labels", "pong_labels"), ("true reward", "pong_rl")):
-        if mine := rows_of(rows, "pong", arm):
+        if mine := whole_arm(rows, "pong", arm):
             found[name] = mean_of(mine, "score")
     stays_even = ("enduro_stay_even", "labels"), ("enduro", "true reward")
     for (task, arm), name in zip(stays_even, ("enduro_even", "enduro_rl"), strict=True):
-        if mine := rows_of(rows, task, arm):
+        if mine := whole_arm(rows, task, arm):
             found[f"{name}_overtaken"] = mean_of(mine, "passed") + mean_of(mine, "passed_by")
             found[f"{name}_alongside"] = mean_of(mine, "alongside")
     return found

@@ -8,18 +8,16 @@ import numpy as np
 
 from prefrl.bench.loop import run_study, scores_of
 from prefrl.bench.study import Row
-from prefrl.bench.tasks import ENVIRONMENT_TASKS, iqm, row_spec, rows_of, seeds
+from prefrl.bench.tasks import ENVIRONMENT_TASKS, iqm, row_spec, seeds, whole_arm
 from prefrl.evaluate import LEAKS
 
 
 def headline(rows: Sequence[Row]) -> Mapping[str, float]:
     """Mean score of each task whose seeds are all there, and the IQM over the eight of them."""
     found: dict[str, float] = {}
-    quick = any(row["quick"] for row in rows)
     for task in ENVIRONMENT_TASKS:
-        scores = scores_of(rows_of(rows, task, "default"))
-        if len(scores) >= len(seeds(task, "default", quick)):
-            found[task] = float(np.mean(scores))
+        if mine := whole_arm(rows, task, "default"):
+            found[task] = float(np.mean(scores_of(mine)))
     if len(found) < len(ENVIRONMENT_TASKS):
         return found
     return {"mujoco_iqm": iqm(list(found.values()))} | found

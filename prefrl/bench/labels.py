@@ -1,4 +1,4 @@
-"""Score against labels: how few answers the loop needs, on four MuJoCo tasks."""
+"""Score against labels: how few answers the loop needs, on four control tasks."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from prefrl.bench.tasks import (
     row_spec,
     rows_of,
     seed_by_seed,
+    with_ends,
 )
 from prefrl.evaluate import LEAKS
 from prefrl.types import Array
@@ -32,9 +33,8 @@ FEWEST_SEEDS = 3
 def headline(rows: Sequence[Row]) -> Mapping[str, float]:
     """IQM over tasks and seeds at each budget, with 95 % of a stratified bootstrap."""
     found: dict[str, float] = {}
-    for budget, (middle, low, high) in _intervals(rows).items():
-        found |= {f"iqm_{budget}": middle}
-        found |= {f"iqm_{budget}_low": low, f"iqm_{budget}_high": high}
+    for budget, interval in _intervals(rows).items():
+        found |= with_ends(f"iqm_{budget}", interval)
     return found
 
 

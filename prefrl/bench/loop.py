@@ -13,7 +13,7 @@ from numpy.random import default_rng
 
 from prefrl.bench.references import reference_of, require_references
 from prefrl.bench.study import Row, Study
-from prefrl.bench.tasks import iqm, leak_of, row_config, row_specs, rows_of, seeds, train_anew
+from prefrl.bench.tasks import iqm, leak_of, row_config, row_specs, rows_of, train_anew, whole_arm
 from prefrl.config import RunConfig
 from prefrl.evaluate import EVAL_SEED, LEAKS, predictor_quality, train_on_leak, true_returns
 from prefrl.types import Array
@@ -116,16 +116,9 @@ def last_return(passes: Sequence[Mapping[str, float]], episodes: int = LAST_EPIS
 def headline(rows: Sequence[Row]) -> Mapping[str, float]:
     """IQM over seeds of each arm, and what the gate spared and cost."""
     found: dict[str, float] = {}
-    quick = any(row["quick"] for row in rows)
     for (task, arm), name in NAMES.items():
-        scores = scores_of(rows_of(rows, task, arm))
-        if len(scores) >= len(seeds(task, arm, quick)):  # an arm half done has no number yet
-            found[name] = iqm(scores)
-    for leak, name in zip(
-        LEAKS, ("constant_plus_1", "constant_minus_1", "random_network"), strict=True
-    ):
-        if scores := scores_of([r for r in rows if r["arm"] == leak]):
-            found[f"leak_{name}_iqm"] = iqm(scores)
+        if mine := whole_arm(rows, task, arm):
+            found[name] = iqm(scores_of(mine))
     return found | _gate_headline(rows, found)
 
 
@@ -150,10 +143,10 @@ def scores_of(rows: Sequence[Row]) -> list[float]:
 
 
 def score_matrix(rows: Sequence[Row], pairs: Sequence[tuple[str, str]]) -> Array:
-    """Scores of pairs of a task and an arm, (seeds, pairs); as many seeds as every pair has."""
-    scores = [scores_of(rows_of(rows, *pair)) for pair in pairs]
-    seeds = min(map(len, scores))
-    return np.array([mine[:seeds] for mine in scores]).T
+    """Scores of pairs of a task and an arm, (seeds, pairs), of the seeds that every pair has."""
+    by_seed = [{row["seed"]: row for row in rows_of(rows, *pair)} for pair in pairs]
+    shared = sorted(set.intersection(*map(set, by_seed)))
+    return np.array([scores_of([mine[seed] for seed in shared]) for mine in by_seed]).T
 
 
 def specs(quick: bool) -> Sequence[Row]:

@@ -19,7 +19,6 @@ from prefrl.bench.tables import LINES, README, between, number_of, read_results,
 from prefrl.bench.tasks import (
     BUDGETS,
     LONG_TASKS,
-    MOST_STEPS,
     budget_arm,
     leak_arm,
     mean_of,
@@ -33,17 +32,16 @@ Result = Mapping[str, Any]
 
 
 def references(result: Result) -> list[str]:
-    """True returns of PPO on the true reward over the long tasks' steps, and of a random policy."""
+    """True returns of PPO on the true reward by task and steps, and of a random policy."""
     lines = _head(["task", "steps", "PPO, mean", "its seeds", "random"])
-    for task in LONG_TASKS:
-        arm = None if task in MOST_STEPS else "1M steps"
-        mine = [r for r in result["rows"] if r["task"] == task and r.get("arm") == arm]
-        if mine:
-            returns = [row["rl_return"] for row in mine]
-            random = f"{mean_of(mine, 'random_return'):,.0f}"
-            every = ", ".join(f"{r:,.0f}" for r in sorted(returns))
-            steps = f"{mine[0]['steps']:,}"
-            lines.append(_line([task, steps, f"{np.mean(returns):,.0f}", every, random]))
+    rows = result["rows"]
+    for task, steps in dict.fromkeys((row["task"], row["steps"]) for row in rows):
+        mine = [r for r in rows if (r["task"], r["steps"]) == (task, steps)]
+        returns = sorted(row["rl_return"] for row in mine)
+        shape = ",.0f" if max(map(abs, returns)) >= 100 else ",.1f"
+        mean, *every = (number_of(r, shape) for r in (float(np.mean(returns)), *returns))
+        random = number_of(mean_of(mine, "random_return"), shape)
+        lines.append(_line([task, f"{steps:,}", mean, ", ".join(every), random]))
     return lines
 
 
@@ -53,11 +51,9 @@ def labels(result: Result) -> list[str]:
     lines = _head(["labels", *LONG_TASKS, "IQM", "95 %"])
     for budget in BUDGETS:
         by_task = [_scores(rows, task, budget_arm(budget)) for task in LONG_TASKS]
-        name = f"iqm_{budget}"
-        middle = number_of(found[name], ".2f") if name in found else ""
-        ends = f"{found[name + '_low']:.2f} to {found[name + '_high']:.2f}" if name in found else ""
         if any(by_task):
-            lines.append(_line([str(budget), *map(_with_count, by_task), middle, ends]))
+            middle = _interval(found, f"iqm_{budget}")
+            lines.append(_line([str(budget), *map(_with_count, by_task), *middle]))
     for leak in LEAKS:
         by_task = [_scores(rows, task, leak_arm(leak)) for task in LONG_TASKS]
         if any(by_task):
@@ -72,27 +68,25 @@ def ablation_table(result: Result) -> list[str]:
     whole = [_with_count(_scores(rows, task, ALL_OF_IT)) for task in ablations.TASKS]
     lines.append(_line(["all of it", *whole, "", ""]))
     for name in ABLATIONS:
-        key = ablations.headline_name(name) + "_minus_all"
         scores = [_scores(rows, task, ablation_arm(name)) for task in ablations.TASKS]
-        difference = [""] * 2
-        if key in found:
-            ends = f"{found[key + '_low']:+.2f} to {found[key + '_high']:+.2f}"
-            difference = [f"{found[key]:+.2f}", ends]
+        difference = _interval(found, f"{ablations.headline_name(name)}_minus_all", "+.2f")
         if any(scores):
             lines.append(_line([name, *map(_with_count, scores), *difference]))
     return lines
 
 
 def teacher_table(result: Result) -> list[str]:
-    """Scores by teacher and task."""
-    lines = _head(["teacher", *teachers.TASKS, "mean"])
+    """Scores by teacher and task, and what share of an oracle's a mistaken one has."""
+    rows, found = result["rows"], result["headline"]
+    lines = _head(["teacher", *teachers.TASKS, "mean", "95 %"])
     for teacher in TEACHERS:
-        by_task = [_scores(result["rows"], task, teacher_arm(teacher)) for task in teachers.TASKS]
-        mean = result["headline"].get(teacher)
-        middle = "" if mean is None else number_of(mean, ".2f")
+        by_task = [_scores(rows, task, teacher_arm(teacher)) for task in teachers.TASKS]
         if any(by_task):
-            lines.append(_line([teacher, *map(_with_count, by_task), middle]))
-    return lines
+            middle = _interval(found, teacher)
+            lines.append(_line([teacher, *map(_with_count, by_task), *middle]))
+    nothing = [""] * len(teachers.TASKS)
+    ratio = _interval(found, "mistake_over_oracle")
+    return [*lines, _line(["mistake, share of oracle", *nothing, *ratio])] if any(ratio) else lines
 
 
 def gate_table(result: Result) -> list[str]:
@@ -196,6 +190,14 @@ def _line(cells: Sequence[str]) -> str:
 
 def _scores(rows: Sequence[Row], task: str, arm: str) -> list[float]:
     return scores_of(rows_of(rows, task, arm))
+
+
+def _interval(headline: Mapping[str, float], name: str, shape: str = ".2f") -> list[str]:
+    """A headline number and its 95 %, or two empty cells."""
+    if name not in headline:
+        return ["", ""]
+    low, high = (number_of(headline[f"{name}_{end}"], shape) for end in ("low", "high"))
+    return [number_of(headline[name], shape), f"{low} to {high}"]
 
 
 def _with_count(scores: Sequence[float]) -> str:

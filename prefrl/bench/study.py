@@ -73,6 +73,7 @@ class Study:
         work.mkdir(parents=True, exist_ok=True)
         command = f"prefrl bench {self.name}{' --quick' * quick}"
         source = commit()  # now: the tree may change while a study runs
+        made = _made(source)
         with _alone(work):
             specs = self.specs(quick)
             known = [] if again else self._known(quick)
@@ -89,7 +90,7 @@ class Study:
                 self._write(folder, rows, len(specs), command, source)
             with StudyProgress(len(rows), len(specs), console) as progress:
                 for row in _run_all(self.measure, missing, work, jobs):
-                    rows.append(self.derived(row) | {"commit": source})
+                    rows.append(self.derived(row) | made)
                     rows.sort(key=lambda r: next(i for i, s in enumerate(specs) if _matches(r, s)))
                     self._write(folder, rows, len(specs), command, source)
                     progress.on_row(_line(row, self.columns))
@@ -127,6 +128,12 @@ class Study:
         lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
         lines += ["| " + " | ".join(_cell(r.get(c)) for c in columns) + " |" for r in rows]
         return "\n".join(lines) + "\n"
+
+
+def _made(source: str) -> Row:
+    """What a row is measured with, kept with it: a study may go on elsewhere."""
+    own = {"commit": source, "date": time.strftime("%Y-%m-%d"), "cores": os.cpu_count()}
+    return own | {"torch": versions()["torch"]}
 
 
 def _folder(study: str, quick: bool) -> Path:

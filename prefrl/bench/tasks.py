@@ -168,6 +168,12 @@ def rows_of(rows: Sequence[Row], task: str, arm: str) -> list[Row]:
     return [r for r in rows if (r["task"], r["arm"]) == (task, arm)]
 
 
+def whole_arm(rows: Sequence[Row], task: str, arm: str) -> list[Row]:
+    """The same, and none while a seed is missing: an arm half done has no number yet."""
+    mine, quick = rows_of(rows, task, arm), any(row["quick"] for row in rows)
+    return mine if len(mine) >= len(seeds(task, arm, quick)) else []
+
+
 def mean_of(rows: Sequence[Row], key: str) -> float:
     """Mean of what the rows, at least one, have under a key."""
     return float(np.mean([row[key] for row in rows]))
@@ -214,6 +220,22 @@ def mean_interval(scores: Array, less: Array | None = None) -> tuple[float, floa
         middle, again = middle - less.mean(), again - _drawn_anew(less, rng).mean((1, 2))
     low, high = np.quantile(again, [0.025, 0.975])
     return float(middle), float(low), float(high)
+
+
+def with_ends(name: str, interval: tuple[float, float, float]) -> dict[str, float]:
+    """An interval as a headline has it: middle, low and high under names of their own."""
+    return dict(zip((name, f"{name}_low", f"{name}_high"), interval, strict=True))
+
+
+def ratio_interval(scores: Array, over: Array) -> tuple[float, float, float]:
+    """Ratio of two arms' mean scores, each (seeds, tasks), and 95 % of a stratified bootstrap.
+
+    The seeds of each arm are drawn anew by themselves: middle, low, high.
+    """
+    rng = default_rng(0)
+    again = _drawn_anew(scores, rng).mean((1, 2)) / _drawn_anew(over, rng).mean((1, 2))
+    low, high = np.quantile(again, [0.025, 0.975])
+    return float(scores.mean() / over.mean()), float(low), float(high)
 
 
 def _drawn_anew(scores: Array, rng: Generator) -> Array:

@@ -9,8 +9,15 @@ from prefrl.bench.arms import teacher_arm
 from prefrl.bench.curves import draw_intervals
 from prefrl.bench.loop import run_study, score_matrix
 from prefrl.bench.study import Row
-from prefrl.bench.tasks import mean_interval, seed_by_seed, seeds_wanted
+from prefrl.bench.tasks import (
+    mean_interval,
+    ratio_interval,
+    seed_by_seed,
+    seeds_wanted,
+    with_ends,
+)
 from prefrl.labelers.oracle import TEACHERS
+from prefrl.types import Array
 
 TASKS = ("half_cheetah", "hopper", "pendulum")
 NAMES = {(task, teacher_arm(teacher)): teacher for teacher in TEACHERS for task in TASKS}
@@ -18,20 +25,31 @@ NAMES = {(task, teacher_arm(teacher)): teacher for teacher in TEACHERS for task 
 
 
 def headline(rows: Sequence[Row]) -> Mapping[str, float]:
-    """Mean score over tasks and seeds of each teacher whose seeds are all there."""
-    found = {teacher: middle for teacher, (middle, _, _) in _intervals(rows).items()}
-    if {"mistake", "oracle"} <= found.keys():
-        found = {"mistake_over_oracle": found["mistake"] / found["oracle"]} | found
+    """Mean score over tasks and seeds of each teacher whose seeds are all there.
+
+    Each has 95 % of a stratified bootstrap beside it.
+    """
+    scores, found = _scores(rows), dict[str, float]()
+    if {"mistake", "oracle"} <= scores.keys():
+        ratio = ratio_interval(scores["mistake"], scores["oracle"])
+        found |= with_ends("mistake_over_oracle", ratio)
+    for teacher, interval in _intervals(rows).items():
+        found |= with_ends(teacher, interval)
     return found
 
 
-def _intervals(rows: Sequence[Row]) -> dict[str, tuple[float, float, float]]:
+def _scores(rows: Sequence[Row]) -> dict[str, Array]:
+    """Of each teacher whose seeds are all there, (seeds, tasks)."""
     return {
-        teacher: mean_interval(scores)
+        teacher: scores
         for teacher in TEACHERS
         if len(scores := score_matrix(rows, [(task, teacher_arm(teacher)) for task in TASKS]))
         >= seeds_wanted(rows)
     }
+
+
+def _intervals(rows: Sequence[Row]) -> dict[str, tuple[float, float, float]]:
+    return {teacher: mean_interval(scores) for teacher, scores in _scores(rows).items()}
 
 
 def specs(quick: bool) -> Sequence[Row]:
