@@ -47,6 +47,11 @@ class RenderState(gym.Wrapper[Any, Any, Any, Any]):
         return obs, reward, terminated, truncated, info
 
 
+def channels_first(venv: VecEnv) -> VecEnv:
+    """The same environments, images as SB3's policies and our nets want them, (C, H, W)."""
+    return VecTransposeImage(venv) if is_channels_last(venv.observation_space) else venv
+
+
 class Recorder(VecEnvWrapper):
     """VecEnv wrapper whose rewards are always zero and whose last steps can be cut.
 
@@ -58,9 +63,7 @@ class Recorder(VecEnvWrapper):
     """
 
     def __init__(self, venv: VecEnv, ring_steps: int = 2048) -> None:
-        if is_channels_last(venv.observation_space):
-            venv = VecTransposeImage(venv)  # as SB3's policies and our nets want them
-        super().__init__(venv)
+        super().__init__(venv := channels_first(venv))
         self.steps_taken = 0
         self._rows = ring_steps
         self._filled = 0  # rows ever written

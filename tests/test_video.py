@@ -17,18 +17,22 @@ import pygame
 import pytest
 from PIL import Image, ImageSequence
 from short_runs import TINY
+from stable_baselines3 import PPO
 
 from prefrl import commands
 from prefrl.api import load_run
 from prefrl.bench import rendering
 from prefrl.cli import main
 from prefrl.config import EnvConfig
+from prefrl.environments import make_env
 from prefrl.render import window
 from prefrl.render.bars import BLUE, ORANGE
 from prefrl.render.film import film_paths, pictures, shrunk, stride_for, write_gif, write_mp4
 from prefrl.render.play import Step, play
 from prefrl.render.window import Player
 from prefrl.types import Array, PrefrlError
+
+FIXTURES = Path(__file__).parent / "fixtures"
 
 Prefrl = Callable[..., Any]
 
@@ -164,6 +168,25 @@ def test_the_policy_plays_on_after_an_episode(pendulum: Path) -> None:
     angles = np.array([step.render_state[0] for step in steps])
     jumps = np.abs(np.diff(np.unwrap(angles)))  # of 0.4 at most while it swings
     assert jumps.argmax() == 199 and jumps[199] > 0.5, "the next one starts somewhere else"
+
+
+def test_pictures_are_judged_as_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Channels last, as cameras give them: agent and reward see them first."""
+    monkeypatch.syspath_prepend(FIXTURES)
+    env = EnvConfig(id="odd/DrawnImage-v0", module="odd_envs")
+    recorder = make_env(env.id, 1, module=env.module)
+    seen: list[Array] = []
+
+    class Judge:
+        def predict(self, obs: Array, actions: Array) -> Array:
+            seen.append(obs)
+            return np.zeros(len(obs), np.float32)
+
+    agent = PPO("CnnPolicy", recorder, policy_kwargs={"features_extractor_kwargs": {}})
+    with closing(play(agent, Judge(), env, seed=0)) as endless:  # type: ignore[arg-type]
+        next(endless)
+    assert recorder.observation_space.shape == (3, 36, 44) == seen[0].shape[1:]
+    recorder.close()
 
 
 @dataclass

@@ -12,7 +12,7 @@ from stable_baselines3.common.utils import set_random_seed
 from prefrl.checkpoints import normaliser
 from prefrl.config import EnvConfig
 from prefrl.environments import make_vec_env
-from prefrl.recorder import RENDER_STATE
+from prefrl.recorder import RENDER_STATE, channels_first
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.types import Array
 
@@ -23,7 +23,8 @@ class Step:
 
     Attributes:
       render_state: draws it.
-      predicted: the reward that the agent is paid, before it is scaled to returns of unit variance.
+      predicted: the reward that the agent is paid, before it is scaled to returns of unit variance,
+        and without what its members' disagreement is worth while it trains.
       true: the environment's own.
     """
 
@@ -45,7 +46,7 @@ def play(
       env: the run's, which can be drawn; one copy of it is made.
       deterministic: take the policy's mean action instead of a sample.
     """
-    venv = make_vec_env(env.id, 1, seed, env.kwargs, env.module)
+    venv = channels_first(make_vec_env(env.id, 1, seed, env.kwargs, env.module))
     set_random_seed(seed)
     stats = normaliser(agent.get_env())
     obs = np.asarray(venv.reset())
