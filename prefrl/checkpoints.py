@@ -44,7 +44,8 @@ def save(
     """
     name = f"{state['step']:012d}"
     part, whole = folder / f".{name}.part", folder / name
-    shutil.rmtree(part, ignore_errors=True)
+    for left in folder.glob(".*.part"):  # by a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
     try:
         part.mkdir(parents=True)
         _write(part, agent, reward, state)
@@ -220,7 +221,9 @@ def _load_replay(folder: Path, buffer: ReplayBuffer | None) -> None:
 
 
 def _named(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.glob("[0-9]*") if p.is_dir()) if folder.exists() else []
+    """Oldest first; one that stepped aside is older than what took its place."""
+    found = [p for p in folder.glob("[0-9]*") if p.is_dir()] if folder.exists() else []
+    return sorted(found, key=lambda p: (p.stem, p.suffix == ""))
 
 
 def _is_whole(checkpoint: Path) -> bool:

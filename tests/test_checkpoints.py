@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +250,35 @@ def test_what_a_crash_leaves_behind_is_ignored(
     assert found_step(tmp_path) == 2
     assert not part.exists()
     assert (tmp_path / "fitted.safetensors").exists()
+
+
+def test_a_kill_before_what_stepped_aside_is_gone(
+    tmp_path: Path, trained: tuple[BaseAlgorithm, RewardEnsemble], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_steps(tmp_path, trained, 1)
+    agent, reward = trained
+    remove = shutil.rmtree
+
+    def killed(path: Path, *args: Any, **kwargs: Any) -> None:
+        if path.suffix == ".old" and path.exists():
+            raise KeyboardInterrupt
+        remove(path, *args, **kwargs)
+
+    monkeypatch.setattr(checkpoints.shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.save(tmp_path, agent, reward, {"step": 1, "later": True})
+    monkeypatch.undo()
+    newest = checkpoints.latest(tmp_path)
+    assert newest is not None and checkpoints.state(newest)["later"]
+
+
+def test_a_kill_amid_a_checkpoint_leaves_nothing_for_good(
+    tmp_path: Path, trained: tuple[BaseAlgorithm, RewardEnsemble]
+) -> None:
+    part = tmp_path / f".{7:012d}.part"
+    part.mkdir()
+    save_steps(tmp_path, trained, 9)
+    assert names(tmp_path) == [f"{9:012d}"]
 
 
 def test_a_crash_before_the_manifest_leaves_no_checkpoint(
