@@ -74,7 +74,7 @@ class AgentSpec:
 
     @property
     def gamma(self) -> float:
-        return float(self.kwargs.get("gamma", 0.99))  # the default of all four
+        return float(self.kwargs.get("gamma", 0.99))  # SB3's default, of each of them
 
     def on_true_reward(self, venv: VecEnv, seed: int) -> BaseAlgorithm:
         """The plain SB3 agent: the same hyperparameters, the environment's own reward."""

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
+from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.distributions import (
     DiagGaussianDistribution,
@@ -120,7 +121,11 @@ def gaussian_mlps(policy: ActorCriticPolicy) -> _GaussianMLPs | None:
     """The nets of a policy that is nothing more than them; None: it is another one."""
     spread = _spread(policy)
     activation = _ACTIVATIONS.get(policy.activation_fn)
-    plain = isinstance(policy.features_extractor, FlattenExtractor) and policy.device.type == "cpu"
+    plain = (
+        isinstance(policy.features_extractor, FlattenExtractor)
+        and isinstance(policy.observation_space, spaces.Box)
+        and policy.device.type == "cpu"
+    )
     if spread is None or activation is None or not plain:
         return None
     hidden = policy.mlp_extractor
@@ -184,8 +189,8 @@ class FastPolicy(ActorCriticPolicy):
 class FastPPO(PPO):
     """PPO; Gaussian policies of MLPs are updated without autograd.
 
-    Others (images, discrete actions, a GPU), and a clipped value or a limit on the divergence, are
-    updated by SB3.
+    Others (images, discrete observations or actions, a GPU), and a clipped value or a limit on the
+    divergence, are updated by SB3.
 
     Source: Schulman et al. 2017, arXiv 1707.06347, equations 7 and 9.
     """

@@ -113,6 +113,17 @@ def test_every_agent_learns_from_images(name: str, monkeypatch: pytest.MonkeyPat
     recorder.close()
 
 
+@pytest.mark.parametrize("name", ["ppo", "sac"])
+def test_continuous_actions_in_numbered_states(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(FIXTURES)
+    recorder = make_env("odd/Discrete-v0", 2, module="odd_envs", ring_steps=256)
+    reward = scaled_ensemble(recorder)
+    agent = agent_spec(name, settings(name)).on_preferences(recorder, recorder, reward, 0, True)
+    before = weights(agent)
+    agent.learn(130)
+    assert any(not torch.equal(before[k], value) for k, value in weights(agent).items())
+
+
 @pytest.mark.parametrize("name", sorted(SMALL))
 def test_what_is_liked_decides_what_is_learned(name: str) -> None:
     """The same seed under the opposite reward ends with other weights; under the same, not."""
