@@ -37,12 +37,27 @@ class Candidates:
         return Candidates(self.returns[:, index], self.features[index], self.asked)
 
 
+_REDRAWS = 10
 Strategy = Callable[[Candidates, int, Generator], Array]
 Score = Callable[[Array], Array]
 
 
 def draw_pairs(n_segments: int, n: int, rng: Generator) -> Array:
-    """Pairs of two different segments, uniformly, (n, 2)."""
+    """Pairs of two different segments, uniformly, (n, 2).
+
+    None is there twice, in whichever order, where a few more draws find others.
+    """
+    pairs = _any_pairs(n_segments, n, rng)
+    for _ in range(_REDRAWS):
+        _, first = np.unique(np.sort(pairs, axis=1), axis=0, return_index=True)
+        again = np.setdiff1d(np.arange(n), first)
+        if not len(again):
+            break
+        pairs[again] = _any_pairs(n_segments, len(again), rng)
+    return pairs
+
+
+def _any_pairs(n_segments: int, n: int, rng: Generator) -> Array:
     left = rng.integers(n_segments, size=n)
     right = rng.integers(n_segments - 1, size=n)
     return np.stack([left, right + (right >= left)], axis=1)

@@ -69,6 +69,13 @@ def test_pairs_are_of_two_segments_of_the_pool(n_segments: int, n: int, seed: in
     assert (pairs[:, 0] != pairs[:, 1]).all()
 
 
+@pytest.mark.parametrize("n", [0, 20, 45])
+def test_no_pair_is_drawn_twice_in_either_order(n: int) -> None:
+    for seed in range(20):
+        pairs = np.sort(draw_pairs(20, n, rng(seed)), axis=1)
+        assert len(np.unique(pairs, axis=0)) == n
+
+
 def test_pairs_are_uniform() -> None:
     n_segments, n = 5, 40_000
     pairs = draw_pairs(n_segments, n, rng())
