@@ -11,6 +11,7 @@ import torch
 from gymnasium import spaces
 from numpy.random import default_rng
 
+from prefrl.reward.batches import returns_of
 from prefrl.reward.dataset import ComparisonData
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.reward.fit import FitSettings, fit
@@ -52,6 +53,25 @@ def test_it_keeps_the_latest_and_a_file_holds_the_same(
     assert read is not None and torch.equal(read, unlabelled.inputs)
     assert torch.equal(read[-1, :, :3], torch.as_tensor(second[-1].obs))
     assert torch.equal(read[0, :, :3], torch.as_tensor(first[20].obs))
+
+
+def test_a_member_is_asked_as_it_predicts_and_taught_as_it_learns(
+    ensemble_of: Ensembles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ensemble, modes = ensemble_of(n_members=2), list[bool]()
+
+    def watched(ensemble: RewardEnsemble, inputs: torch.Tensor) -> torch.Tensor:
+        modes.append(ensemble.net.training)
+        return returns_of(ensemble, inputs)
+
+    monkeypatch.setattr("prefrl.reward.unlabelled.returns_of", watched)
+    seen = Unlabelled(ensemble.encode)
+    seen.add(turning(20))
+    assert seen.inputs is not None
+    ensemble.set_inputs(seen.inputs.flatten(0, 1))
+    ensemble.net.train()
+    pseudo_label_loss(ensemble, seen.inputs, 8, 0.5, 1.0, 0.0, default_rng(0))
+    assert modes == [False, True]
 
 
 def test_only_pairs_that_a_member_is_sure_of_teach_it(ensemble_of: Ensembles) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from numpy.random import Generator
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from prefrl.reward.batches import in_part, returns_of
 from prefrl.reward.ensemble import RewardEnsemble
@@ -78,7 +79,7 @@ def pseudo_label_loss(
     """
     pairs = torch.as_tensor(rng.integers(len(segments), size=(ensemble.n_members, n, 2)))
     whole = segments[pairs]  # (M, n, 2, T, D)
-    with torch.no_grad():
+    with torch.no_grad(), _as_it_predicts(ensemble.net):
         left, right = returns_of(ensemble, whole).unbind(-1)
     difference = (left - right) / ensemble.temperature
     sure = torch.sigmoid(difference.abs()) >= confidence
@@ -87,6 +88,17 @@ def pseudo_label_loss(
     returns = each * returns_of(ensemble, part)
     losses = bradley_terry_loss(returns[..., 0], returns[..., 1], (difference > 0).float(), noise)
     return (losses * sure).sum() / n
+
+
+@contextmanager
+def _as_it_predicts(net: nn.Module) -> Iterator[None]:
+    """Without dropout, and with the batch norms' running statistics, amid a fit."""
+    training = net.training
+    net.eval()
+    try:
+        yield
+    finally:
+        net.train(training)
 
 
 def dynamics_loss(ensemble: RewardEnsemble, segments: Tensor, n: int, rng: Generator) -> Tensor:
