@@ -146,6 +146,7 @@ class PreferenceLoop:
                 "(--answers)"
             )
         self._asker.remember(comparison.query for comparison in self.store.each_comparison())
+        self._weigh_disagreement()
         soon = self.recorder.steps_taken + self.settings.ask_every
         self.progress.next_ask = self.progress.next_ask or soon
 
@@ -187,20 +188,25 @@ class PreferenceLoop:
         if self.recorder.steps_taken < self.progress.next_ask and not last:
             return
         self.progress.next_ask = self.recorder.steps_taken + self.settings.ask_every
-        row, s = self._episodes(), self.settings
+        row = self._episodes()
         self._collect()
         if not last and is_asked(self.labeler):
             self._expire()
             row |= self._ask()
         self._last_fit = self.fitter.update() or self._last_fit
-        self.reward.disagreement_weight = disagreement_weight(
-            self.recorder.steps_taken, s.total_steps, s.bonus, s.pessimism
-        )
+        self._weigh_disagreement()
         self.progress.fitted_to = self.fitter.fitted_to
         if not last:
             self._restart()
         self._count()
         self.on_pass(row | self._standing())
+
+    def _weigh_disagreement(self) -> None:
+        """By how far the run has come, from its first pass on."""
+        s = self.settings
+        self.reward.disagreement_weight = disagreement_weight(
+            self.recorder.steps_taken, s.total_steps, s.bonus, s.pessimism
+        )
 
     def _restart(self) -> None:
         """Once, where the settings say so: what the first few answers taught goes.

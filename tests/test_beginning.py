@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stable_baselines3 import SAC
+from stable_baselines3 import PPO, SAC
 from torch import Tensor
 
 import prefrl
@@ -93,6 +93,25 @@ def test_one_that_is_resumed_begins_anew_from_the_same_weights(
         run.unlock()
     assert len(restarts) == 2
     assert same(restarts[0][1], restarts[1][1])
+
+
+def test_one_that_is_resumed_is_paid_for_disagreement_as_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn, weighed = PPO.learn, []
+
+    def watched(agent: PPO, *args: Any, **kwargs: Any) -> PPO:
+        weighed.append(agent.rollout_buffer.reward.disagreement_weight)  # type: ignore[attr-defined]
+        return learn(agent, *args, **kwargs)
+
+    monkeypatch.setattr(PPO, "learn", watched)
+    config = from_mapping({"reward": {"bonus": 0.5}}, short())
+    run = RunDir.create(tmp_path / "run", config)
+    train(from_mapping({"steps": 2000}, config), run)
+    train(config, run)
+    run.unlock()
+    assert weighed[0] == 0, "before its second fit"
+    assert weighed[1] == pytest.approx(0.5 * (1 - 2000 / config.steps), abs=0.05)
 
 
 def test_an_agent_with_a_replay_buffer_forgets_too_and_keeps_the_buffer() -> None:
