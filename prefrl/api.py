@@ -7,23 +7,25 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from numpy.random import Generator, default_rng
+from numpy.random import Generator
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
-from prefrl.config import EnvConfig, LabelConfig, RunConfig, validate
+from prefrl.config import EnvConfig, LabelConfig, RewardConfig, RunConfig, validate
 from prefrl.labelers import LABELERS, Labeler
 from prefrl.loop import PreferenceLoop
 from prefrl.names import choose
+from prefrl.plugins import load_plugins
 from prefrl.process import set_up_process
 from prefrl.recorder import Recorder
 from prefrl.relabel import RelabelledReplayBuffer, RelabelledRolloutBuffer, buffer_of
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.reward.fit import FitSettings
 from prefrl.reward.fitters import InlineFitter
-from prefrl.run import load_trained, loop_settings
+from prefrl.run import acquainted, load_trained, loop_settings
 from prefrl.rundir import RunDir
 from prefrl.store import ComparisonStore
+from prefrl.streams import Stage, stream
 from prefrl.types import PrefrlError
 
 
@@ -50,7 +52,8 @@ def learn(
       labels: budget over the whole run.
       steps: environment steps in all, a random policy's first ones included.
       seed: of queries, bootstrap and minibatches; the agent has its own.
-      asking: when to ask, and what; its labeler and budget give way to the ones here.
+      asking: when to ask, what, and what a simulated labeler's eyes miss; its labeler and budget
+        give way to the ones here.
       fit: how the reward is fitted, in this process, between rollouts.
       store: file or database URL that keeps the answers; a temporary one by default.
       threads: torch threads of this process from now on; small networks are several times
@@ -71,10 +74,13 @@ def learn(
         )
     asking = replace(asking or LabelConfig(), budget=labels)
     env = EnvConfig(n_envs=recorder.num_envs)
-    validate(RunConfig(env=env, labels=asking, steps=steps, seed=seed, threads=threads))
+    fit = _checked_fit(fit or FitSettings(), reward, asking.max_comparisons)
+    known = RewardConfig(members=reward.n_members, dynamics=fit.dynamics)
+    validate(RunConfig(env, asking, known, steps=steps, seed=seed, threads=threads))
+    load_plugins()
     if isinstance(labeler, str):
         build: Callable[[Generator], Labeler] = choose(LABELERS, labeler, "labeler")
-        labeler = build(default_rng([seed, 2]))
+        labeler = build(stream(seed, Stage.LABELER))
     if not labeler.immediate and store is None:
         raise PrefrlError(
             f"a temporary store holds no answers, and nobody can find it to give any as "
@@ -85,13 +91,23 @@ def learn(
             recorder=recorder,
             agent=agent,
             reward=reward,
-            fitter=InlineFitter(reward, opened, fit or FitSettings(), seed),
-            labeler=labeler,
+            fitter=InlineFitter(reward, opened, fit, seed, asking.max_comparisons),
+            labeler=acquainted(labeler, asking.tie_below, opened),
             store=opened,
             settings=loop_settings(RunConfig(labels=asking, steps=steps)),
-            rng=default_rng([seed, 3]),
+            rng=stream(seed, Stage.LOOP),
             on_pass=on_pass,
         ).run()
+
+
+def _checked_fit(fit: FitSettings, reward: RewardEnsemble, latest: int) -> FitSettings:
+    """How to fit, where the latest so many comparisons (0: all) are learned from."""
+    if fit.dynamics and not reward.foretells:
+        raise PrefrlError(
+            f"fit.dynamics = {fit.dynamics:g} needs an ensemble that foretells: build it with "
+            "RewardEnsemble(..., foretells=True), or leave dynamics at 0"
+        )
+    return replace(fit, refit_part=0) if latest else fit  # a bound of its own
 
 
 def _check_buffer(agent: BaseAlgorithm, reward: RewardEnsemble) -> None:

@@ -151,8 +151,8 @@ class RewardConfig:
     restart: bool = False
     """Fit from new weights each time, not on from the last fit's."""
     bonus: Annotated[float, Range(0)] = 0.0
-    """Times the members' standard deviation, paid at the start of training and less and less
-    until its end, for being where they disagree (RUNE, Liang et al. 2022)."""
+    """Times the members' standard deviation, paid from the second fit on and less and less until
+    the end of training, for being where they disagree (RUNE, Liang et al. 2022)."""
     pessimism: Annotated[float, Range(0)] = 0.0
     """Times the members' standard deviation, taken off at the end of training and less before."""
     sampled_steps: Annotated[int, Range(0)] = 0
@@ -245,7 +245,16 @@ def load(path: Path, base: RunConfig | None = None) -> RunConfig:
 
 
 def presets() -> dict[str, Path]:
-    """TOML presets by environment id."""
+    """TOML presets by environment id.
+
+    Raises:
+      PrefrlError: they are not there: an installed package does not bring them.
+    """
+    if not PRESETS.is_dir():
+        raise PrefrlError(
+            f"the presets are not in {PRESETS}: install prefrl from a clone of its repository, "
+            "with `pip install -e .`, or name a file with --config"
+        )
     found = {}
     for path in sorted(PRESETS.glob("*.toml")):
         env_id = tomllib.loads(path.read_text(encoding="utf-8")).get("env", {}).get("id")

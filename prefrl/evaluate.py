@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from prefrl.types import Array, Segment
 
 REFERENCES = PRESETS.parent / "benchmarks" / "references" / "result.json"
 EVAL_SEED = 10_000
-"""Evaluation episodes are seeded from here: no training run uses these seeds."""
+"""Evaluation episodes are seeded from here, far above the seeds that runs are given."""
 LONGEST = 1000
 """Evaluation episodes are cut at so many steps where the environment sets no limit of its own."""
 LEAKS = ("constant+1", "constant-1", "random-network")
@@ -149,8 +150,8 @@ def train_rl(config: RunConfig, callback: BaseCallback | None = None) -> BaseAlg
     spec = build_spec(config, venv.observation_space)
     wrapped = normalised(VecMonitor(venv), spec, config.agent.normalize_obs, reward=True)
     agent = spec.on_true_reward(wrapped, config.seed)
-    agent.learn(config.steps, callback)
-    return agent
+    with closing(venv):
+        return agent.learn(config.steps, callback)
 
 
 class ConstantReward:
@@ -186,8 +187,8 @@ def train_on_leak(config: RunConfig, leak: str) -> BaseAlgorithm:
     else:
         reward = ConstantReward(1.0 if leak == "constant+1" else -1.0, env.action_space)
     agent = build_agent(config, env, reward)
-    agent.learn(config.steps - config.labels.warmup_steps)
-    return agent
+    with closing(env):
+        return agent.learn(config.steps - config.labels.warmup_steps)
 
 
 def reference_key(config: RunConfig) -> str:

@@ -40,6 +40,7 @@ from prefrl.reward.nets import REWARD_NETS
 from prefrl.rundir import RunDir
 from prefrl.schedules import SCHEDULES, hyperbolic
 from prefrl.store import ComparisonStore
+from prefrl.streams import Stage, stream
 from prefrl.types import MachineError, PrefrlError, StartAnew
 
 OnPass = Callable[[Mapping[str, float]], None]
@@ -73,17 +74,19 @@ def train(
         state = checkpoints.load(checkpoint, agent, reward) if checkpoint else {}
         env.steps_taken = step = int(state.get("step", 0))
         if step:  # other episodes and actions than those after the seed alone
-            agent.set_random_seed(int(default_rng([config.seed, 4, step]).integers(2**31)))
+            agent.set_random_seed(int(stream(config.seed, Stage.AGENT, step).integers(2**31)))
         with closing(build_fitter(config, run, reward, store, env)) as fitter:
             loop = PreferenceLoop(
                 recorder=env,
                 agent=agent,
                 reward=reward,
                 fitter=fitter,
-                labeler=build_labeler(config.labels, default_rng([config.seed, 2, step]), store),
+                labeler=build_labeler(
+                    config.labels, stream(config.seed, Stage.LABELER, step), store
+                ),
                 store=store,
                 settings=loop_settings(config),
-                rng=default_rng([config.seed, 3, step]),
+                rng=stream(config.seed, Stage.LOOP, step),
                 progress=Progress(**state.get("progress", {})),
                 begin_anew=beginning.restore,
                 on_wait=on_wait,
@@ -233,12 +236,16 @@ def _rebuild_reward(
 
 
 def build_labeler(labels: LabelConfig, rng: Generator, store: ComparisonStore) -> Labeler:
-    labeler = LABELERS[labels.labeler](rng)
+    return acquainted(LABELERS[labels.labeler](rng), labels.tie_below, store)
+
+
+def acquainted(labeler: Labeler, tie_below: float, store: ComparisonStore) -> Labeler:
+    """A labeler who knows what was asked before, and does not see small differences."""
     if isinstance(labeler, SimulatedTeacher):
         labeler.recall(c.query for c in store.each_comparison())
-    if labels.tie_below == 0 or not labeler.immediate:  # people see what they see
+    if tie_below == 0 or not labeler.immediate:  # people see what they see
         return labeler
-    return Perceptive(labeler, labels.tie_below, (c.query for c in store.each_comparison()))
+    return Perceptive(labeler, tie_below, (c.query for c in store.each_comparison()))
 
 
 def build_agent(config: RunConfig, env: Recorder, reward: RewardEnsemble) -> BaseAlgorithm:
@@ -246,7 +253,7 @@ def build_agent(config: RunConfig, env: Recorder, reward: RewardEnsemble) -> Bas
     venv = normalised(env, spec, config.agent.normalize_obs)
     agent = spec.on_preferences(venv, env, reward, config.seed, config.agent.normalize_return)
     if config.agent.critic_epochs:
-        keep_in_step(agent, config.agent.critic_epochs, default_rng([config.seed, 5]))
+        keep_in_step(agent, config.agent.critic_epochs, stream(config.seed, Stage.CRITIC))
     return agent
 
 

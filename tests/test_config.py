@@ -239,6 +239,14 @@ def test_toml_there_and_back(config: RunConfig) -> None:
     assert from_mapping(tomllib.loads(tomli_w.dumps(to_mapping(config)))) == config
 
 
+def test_presets_that_were_not_installed_are_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prefrl.config.PRESETS", tmp_path / "none")
+    with pytest.raises(PrefrlError, match=r"pip install -e \."):
+        presets()
+
+
 @pytest.mark.parametrize("path", presets().values(), ids=lambda path: path.stem)
 def test_presets_are_valid_and_survive_a_run_folder(path: Path, tmp_path: Path) -> None:
     config = load(path)

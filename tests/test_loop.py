@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import prefrl
 from prefrl.config import LabelConfig
 from prefrl.loop import act_at_random
 from prefrl.queries import Candidates
+from prefrl.reward.fit import FitSettings
+from prefrl.reward.fitters import InlineFitter
 from prefrl.types import Preference, PrefrlError, Query
 
 NEVER = 0.5  # the most that members can disagree: three never reach it
@@ -184,6 +187,54 @@ def test_learn_refuses_an_agent_that_would_learn_nothing() -> None:
     prefrl.learn(scored, other, labels=20, steps=600, asking=asking)
     with pytest.raises(PrefrlError, match="have taken 640 already: raise steps="):
         prefrl.learn(scored, other, labels=20, steps=600, asking=asking)
+
+
+def of_pendulum(**ensemble: Any) -> tuple[PPO, prefrl.RewardEnsemble]:
+    env = prefrl.make_env("Pendulum-v1", n_envs=2, seed=0)
+    reward = prefrl.RewardEnsemble(env.observation_space, env.action_space, **ensemble)
+    agent = PPO(
+        "MlpPolicy", env, n_steps=64,
+        rollout_buffer_class=prefrl.RelabelledRolloutBuffer,
+        rollout_buffer_kwargs={"recorder": env, "reward": reward},
+    )  # fmt: skip
+    return agent, reward
+
+
+ASKING = LabelConfig(warmup_steps=512, segment_length=10, ask_every=128)
+
+
+@pytest.mark.parametrize(
+    ("ensemble", "settings", "wanted"),
+    [
+        ({"n_members": 1}, {}, "reward.members = 1 never disagrees"),
+        ({}, {"fit": FitSettings(dynamics=0.5)}, r"RewardEnsemble\(..., foretells=True\)"),
+        ({"net": "mpl"}, {}, "unknown reward net 'mpl': did you mean 'mlp'?"),
+    ],
+)
+def test_learn_refuses_what_an_ensemble_cannot_do(
+    ensemble: dict[str, Any], settings: dict[str, Any], wanted: str
+) -> None:
+    with pytest.raises(PrefrlError, match=wanted):
+        prefrl.learn(*of_pendulum(**ensemble), labels=20, steps=2000, asking=ASKING, **settings)
+
+
+def test_learn_has_a_labeler_with_a_persons_eyes_and_the_latest_answers_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def watched(*args: Any) -> InlineFitter:
+        seen.append(args[-1])
+        return InlineFitter(*args)
+
+    monkeypatch.setattr("prefrl.api.InlineFitter", watched)
+    asking = replace(ASKING, tie_below=1e9, max_comparisons=15, first_share=1.0)
+    where = tmp_path / "store.sqlite"
+    prefrl.learn(*of_pendulum(), labels=40, steps=700, asking=asking, store=where)
+    with prefrl.ComparisonStore(where) as store:
+        answers = [c.preference for c in store.comparisons()]
+    assert seen == [15]
+    assert answers.count(Preference.TIE) > 20, "a fifth is told apart all the same"
 
 
 def test_learn_trains_on_a_store_that_others_answered(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from numpy.random import Generator
 from torch import Tensor
 
 from prefrl.reward.ensemble import RewardEnsemble
+from prefrl.streams import Stage, stream
 from prefrl.types import Array, Comparison, PrefrlError
 
 REFERENCE_PAIRS = 50
@@ -156,12 +157,13 @@ class ComparisonData:
         Poisson(1) weights are the bootstrap in the limit of many comparisons: |D| draws with
         replacement leave 1/e of the data out, and what is left out is the member's
         held-out share. A query keeps its weights as answers arrive, so nothing that a member
-        was trained on ever turns up among what it is judged by.
+        was trained on turns up among what it is judged by, but for one that drew none of a handful
+        of answers: it learns from them all until it draws one.
 
         Source: Christiano et al. 2017, section 2.2.3; Oza and Russell 2001, "Online bagging".
         """
         queries = np.array(self._kept(), dtype=np.int64)
-        rng = np.random.default_rng([self._seed, n_members])
+        rng = stream(self._seed, Stage.BOOTSTRAP, n_members)
         weights = rng.poisson(1.0, (int(queries.max(initial=0)) + 1, n_members))
         chosen = weights[queries]
         for member in np.flatnonzero(~chosen.any(0)):  # a handful of answers: train on them all

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
+from prefrl.names import choose
 from prefrl.precision import to_working_type
 from prefrl.reward.nets import REWARD_NETS, MemberLinear, MemberMLP
 from prefrl.spaces import flat, net_shape, to_vectors, vector_size
@@ -79,7 +80,9 @@ class RewardEnsemble(nn.Module):
         self._obs_size = math.prod(self._obs_shape)
         self._images = len(self._obs_shape) > 1
         action_size = 0 if self._images else vector_size(action_space)
-        build = REWARD_NETS[("conv" if self._images else "mlp") if net == "auto" else net]
+        self.foretells = foretells
+        wanted = ("conv" if self._images else "mlp") if net == "auto" else net
+        build = choose(REWARD_NETS, wanted, "reward net")
         generator = generator or Generator().manual_seed(0)
         self.net = build(self._obs_shape, action_size, n_members, hidden, generator)
         if foretells:

@@ -109,7 +109,7 @@ def fit(
     differences, epochs = _passes(ensemble, task, settings, rng, beside)
     ensemble.set_scale(data.reference)
     accuracy, nll = _calibrate(
-        ensemble, differences.cpu(), p_left.cpu(), heldout.cpu(), task.kept.cpu()
+        ensemble, differences.cpu(), p_left.cpu(), heldout.cpu(), task.heldout.cpu()
     )
     sample = task.drawn[:, :: math.ceil(task.drawn.shape[1] / _TRAIN_SAMPLE)]
     calibrated = _differences(ensemble, inputs, sample) / ensemble.temperature
@@ -161,7 +161,7 @@ class _Task(NamedTuple):
     Attributes:
       inputs, p_left: of all comparisons, (N, 2, T, D) and (N,).
       weights: how often each member drew each of them, (M, N).
-      drawn, kept: indices of those that it drew, and of those that it did not, (M, K).
+      drawn, heldout: indices of those that it drew, and of those that it did not, (M, K).
       returns: true returns of both segments, scaled, (N, 2), where these are learned and not the
         answers.
     """
@@ -170,7 +170,7 @@ class _Task(NamedTuple):
     p_left: Tensor
     weights: Tensor
     drawn: Tensor
-    kept: Tensor
+    heldout: Tensor
     returns: Tensor | None
 
     def losses(self, predicted: Tensor, index: Tensor, noise: float) -> Tensor:
@@ -229,15 +229,15 @@ def _passes(
     """Pass after pass until the held-out loss falls no more; the best one's weights are kept.
 
     Returns:
-      What these predict for `task.kept`, left minus right returns, (M, K); and the passes.
+      What these predict for `task.heldout`, left minus right returns, (M, K); and the passes.
     """
-    inputs, weights, drawn, kept = task.inputs, task.weights, task.drawn, task.kept
+    inputs, weights, drawn, heldout = task.inputs, task.weights, task.drawn, task.heldout
     if not ensemble.fitted:
         _begin_within_reach(ensemble, inputs, drawn, rng)
     max_epochs = settings.refit_epochs if ensemble.fitted else settings.max_epochs
     optimizer = torch.optim.Adam(ensemble.parameters(), settings.learning_rate, fused=True)
     best_loss, best_net, stale, epochs = math.inf, _copy(ensemble.net), 0, 0
-    best_differences = torch.zeros(kept.shape, device=weights.device)  # it knows nothing yet
+    best_differences = torch.zeros(heldout.shape, device=weights.device)  # it knows nothing yet
     for epochs in range(1, max_epochs + 1):  # noqa: B007 - returned below
         total = torch.zeros(len(weights), device=weights.device)
         with _training(ensemble.net, rng, weights.device):
@@ -251,8 +251,8 @@ def _passes(
                 _step(ensemble, optimizer, mean.sum() + more)
                 total += losses.detach().sum(1)
         train = total / weights.sum(1)
-        judgement = _returns(ensemble, inputs, kept)
-        held = _masked_mean(task.losses(judgement, kept, settings.noise), weights == 0, kept)
+        judgement = _returns(ensemble, inputs, heldout)
+        held = _masked_mean(task.losses(judgement, heldout, settings.noise), weights == 0, heldout)
         _adapt_l2(ensemble.l2, held, train)
         # A handful of answers may leave a member none to be judged by but its own.
         judged = float(torch.where(held.isnan(), train, held).mean())
@@ -355,17 +355,17 @@ def _adapt_l2(l2: Tensor, heldout: Tensor, train: Tensor) -> None:
 
 
 def _calibrate(
-    ensemble: RewardEnsemble, differences: Tensor, p_left: Tensor, heldout: Tensor, kept: Tensor
+    ensemble: RewardEnsemble, differences: Tensor, p_left: Tensor, heldout: Tensor, index: Tensor
 ) -> tuple[float, float]:
     """Set the temperature, and what held-out answers say of the ensemble.
 
     Args:
-      differences: left minus right returns of the comparisons at `kept`, (M, K).
+      differences: left minus right returns of the comparisons at `index`, (M, K).
       p_left, heldout: of all comparisons, (N,) and (M, N).
     Returns:
       Accuracy on held-out answers, and their mean negative log-likelihood.
     """
-    judged, targets = heldout.gather(1, kept), p_left[kept]
+    judged, targets = heldout.gather(1, index), p_left[index]
     tau = fit_temperature(differences[judged], targets[judged])
     ensemble.temperature.fill_(tau)
     nll = bradley_terry_loss(differences[judged] / tau, torch.zeros(()), targets[judged]).mean()
@@ -378,7 +378,7 @@ def _calibrate(
     ensemble.fitted.fill_(True)
     ensemble.informed.fill_(above_chance and accuracy >= INFORMED_ACCURACY)
     ensemble.guessing.fill_(n_decided >= ENOUGH_TO_JUDGE and not above_chance)
-    return accuracy, float(_masked_loss(differences / tau, p_left, heldout, kept).nanmean())
+    return accuracy, float(_masked_loss(differences / tau, p_left, heldout, index).nanmean())
 
 
 def _numpy(values: Tensor) -> Array:

@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from numpy.random import default_rng
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -25,6 +24,7 @@ from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.reward.fit import FitMetrics, FitSettings, fit
 from prefrl.reward.unlabelled import Unlabelled, load_unlabelled
 from prefrl.store import ComparisonStore
+from prefrl.streams import Stage, stream
 from prefrl.types import MachineError, PrefrlError, Segment
 
 MIN_COMPARISONS = 2
@@ -83,7 +83,7 @@ class InlineFitter:
     ) -> None:
         self._ensemble, self._store, self._settings = ensemble, store, settings
         self._data = ComparisonData(ensemble, seed, latest)
-        self._rng = default_rng([seed, 1])
+        self._rng = stream(seed, Stage.FIT)
         self.unlabelled = Unlabelled(ensemble.encode)
         self._seen = seen or (lambda: self.unlabelled.inputs)
         if fitted_to:
