@@ -16,7 +16,8 @@ class Critic:
     """Keeps an agent's value estimates in step with the reward.
 
     A fit of the reward leaves the values of the reward before it, and the first advantages after
-    it are as wrong as these.
+    it are as wrong as these. What SB3 has added where a time limit cut an episode is the old
+    critic's estimate, and stays so in the rollout that is taught.
 
     Args:
       agent: of Stable-Baselines3; its critic alone is changed, and nothing that the actor uses.

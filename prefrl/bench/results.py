@@ -111,7 +111,7 @@ def agent_table(result: Result) -> list[str]:
         by_task = [rows_of(result["rows"], task, arm) for task in agents.TASKS]
         every = [row for mine in by_task for row in mine]
         if every:
-            cells = [_spread([row["true_return"] for row in mine]) for mine in by_task]
+            cells = [_mean_and_ends([row["true_return"] for row in mine]) for mine in by_task]
             lines.append(_line([arm, *cells, f"{mean_of(every, 'steps_per_second'):,.0f}"]))
     return lines
 
@@ -205,7 +205,7 @@ def _with_count(scores: Sequence[float]) -> str:
     return f"{number_of(float(np.mean(scores)), '.2f')} ({len(scores)})" if scores else ""
 
 
-def _spread(numbers: Sequence[float]) -> str:
+def _mean_and_ends(numbers: Sequence[float]) -> str:
     if not numbers:
         return ""
     return f"{np.mean(numbers):,.0f} ({min(numbers):,.0f} to {max(numbers):,.0f})"
