@@ -77,7 +77,7 @@ def given(n: int, wrong: float, seed: int = 0) -> tuple[list[Comparison], list[b
 def test_a_fit_of_answers_with_mistakes_is_better_for_doubting(
     ensemble_of: Callable[..., RewardEnsemble],
 ) -> None:
-    answers, _ = given(400, wrong=0.2)
+    answers, _ = given(400, wrong=0.15)
     unseen, _ = given(300, wrong=0.0, seed=1)
     right = {}
     for doubt in (False, True):
@@ -102,7 +102,7 @@ def test_a_fit_that_begins_anew_doubts_by_what_the_last_one_knew(
     for restart in (False, True):
         ensemble = ensemble_of(hidden=(32,), scaled=False)
         data = ComparisonData(ensemble, seed=0)
-        data.add(given(400, wrong=0.2)[0])
+        data.add(given(400, wrong=0.15)[0])
         options, rng = FitSettings(noise=0.0, doubt=True, restart=restart), default_rng(0)
         counts.append([fit(ensemble, data, options, rng)["comparisons"] for _ in range(2)])
     assert counts[0] == counts[1] and counts[0][1] < 380 < counts[0][0]
