@@ -11,7 +11,7 @@ import pytest
 
 from prefrl.bench import speed
 from prefrl.bench.stages import STAGES, timed
-from prefrl.bench.study import in_fresh_process
+from prefrl.bench.study import in_fresh_process, in_turn
 from prefrl.config import first_batch
 from prefrl.types import MachineError
 
@@ -91,10 +91,24 @@ def fail() -> None:
 
 
 def test_a_process_that_ends_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(Path(__file__).parent)
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent)  # processes import this by name
     assert in_fresh_process(sorted, [2, 1]) == [1, 2]
     with pytest.raises(MachineError, match=r"fail\(\) ended"):
         in_fresh_process(fail)
+
+
+def noted(side: str, path: Path) -> str:
+    with path.open("a") as file:
+        file.write(side)
+    return side.upper()
+
+
+def test_sides_take_turns_at_being_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent)  # processes import this by name
+    path = tmp_path / "order"
+    for turn in range(2):
+        assert in_turn(noted, ("a", "b"), turn, path) == {"a": "A", "b": "B"}
+    assert path.read_text() == "abba"
 
 
 @pytest.mark.parametrize("quick", [True, False])

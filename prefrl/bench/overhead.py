@@ -9,7 +9,6 @@ too; and the loop.
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,11 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from prefrl.bench.study import Row, Study, in_fresh_process
+from prefrl.bench.study import Row, Study, in_turn
+from prefrl.bench.tasks import train_and_forget
 from prefrl.config import PRESETS, RunConfig, from_mapping, load, settings_key
 from prefrl.evaluate import train_rl
-from prefrl.run import train
-from prefrl.rundir import RunDir
 
 TASKS = {"half_cheetah": 200_000, "pendulum": 100_000}
 """Steps of each side of a pair."""
@@ -34,24 +32,20 @@ SIDES = {"plain": "sb3-ppo", "own": "ppo", "loop": "ppo"}
 
 def measure(spec: Row, work: Path) -> Row:
     """Each side once, in a fresh process, in alternating order."""
-    sides = list(SIDES)[:: 1 if spec["pair"] % 2 == 0 else -1]
-    rates = {side: in_fresh_process(steps_per_second, side, spec, work) for side in sides}
+    rates = in_turn(steps_per_second, [*SIDES], spec["pair"], spec, work)
     timed = {f"{side}_steps_per_second": rate for side, rate in rates.items()}
     ratios = {"ratio": rates["loop"] / rates["plain"], "own_ratio": rates["loop"] / rates["own"]}
     return spec | timed | ratios
 
 
 def steps_per_second(side: str, spec: Row, work: Path) -> float:
-    """Steps per second of a whole training, first labels and all."""
+    """Of a whole training, first labels and all."""
     config = _config(spec, SIDES[side])
     started = time.monotonic()
     if side != "loop":
         train_rl(config)
     else:
-        folder = work / f"{spec['task']}-{spec['fit']}-{spec['pair']}"
-        shutil.rmtree(folder, ignore_errors=True)
-        train(config, RunDir.create(folder, config))
-        shutil.rmtree(folder, ignore_errors=True)
+        train_and_forget(config, work / f"{spec['task']}-{spec['fit']}-{spec['pair']}")
     return config.steps / (time.monotonic() - started)
 
 

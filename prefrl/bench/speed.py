@@ -21,7 +21,8 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from prefrl.bench.stages import STAGES, timed
-from prefrl.bench.study import Row, Study, in_fresh_process
+from prefrl.bench.study import Row, Study, in_turn
+from prefrl.bench.tasks import train_and_forget
 from prefrl.config import PRESETS, RunConfig, from_mapping, load, settings_key
 from prefrl.environments import make_env
 from prefrl.evaluate import true_returns
@@ -31,8 +32,7 @@ from prefrl.process import set_up_process
 from prefrl.quiet import quiet_mujoco
 from prefrl.reward.dataset import ComparisonData
 from prefrl.reward.fit import fit
-from prefrl.run import build_reward, fit_settings, train
-from prefrl.rundir import RunDir
+from prefrl.run import build_reward, fit_settings
 from prefrl.store import ComparisonStore
 from prefrl.types import Comparison, Preference, Query, Segment
 
@@ -57,8 +57,7 @@ def measure(spec: Row, work: Path) -> Row:
 
 def _training(spec: Row, work: Path) -> Row:
     """Whole trainings: SB3's PPO as it comes on the true reward, and the loop."""
-    sides = ["plain", "loop"] if spec["repeat"] % 2 == 0 else ["loop", "plain"]
-    found = {side: in_fresh_process(trained, side, spec, work) for side in sides}
+    found = in_turn(trained, ("plain", "loop"), spec["repeat"], spec, work)
     row = {f"{side}_{name}": value for side, one in found.items() for name, value in one.items()}
     return row | {"ratio": row["loop_steps_per_second"] / row["plain_steps_per_second"]}
 
@@ -67,7 +66,8 @@ def trained(side: str, spec: Row, work: Path) -> Row:
     """Steps per second of a training, building and first labels included; its true return."""
     config = _config({}, steps=spec["steps"], seed=spec["repeat"])
     started = time.monotonic()
-    agent = _plain(config) if side == "plain" else _loop(config, work / f"loop-{spec['repeat']}")
+    folder = work / f"loop-{spec['repeat']}"
+    agent = _plain(config) if side == "plain" else train_and_forget(config, folder)
     seconds = time.monotonic() - started
     returns = true_returns(agent, config, config.eval_episodes)
     return {"steps_per_second": config.steps / seconds, "return": float(returns.mean())}
@@ -79,16 +79,6 @@ def _plain(config: RunConfig) -> BaseAlgorithm:
     quiet_mujoco()
     agent = PPO("MlpPolicy", gym.make(config.env.id), device="cpu", seed=config.seed)
     return agent.learn(config.steps)
-
-
-def _loop(
-    config: RunConfig, folder: Path, on_pass: Callable[[Mapping[str, float]], None] | None = None
-) -> BaseAlgorithm:
-    """A run whose folder is gone afterwards."""
-    shutil.rmtree(folder, ignore_errors=True)
-    agent, _ = train(config, RunDir.create(folder, config), on_pass or (lambda row: None))
-    shutil.rmtree(folder, ignore_errors=True)
-    return agent
 
 
 def _config(changes: Mapping[str, Any], steps: int, seed: int) -> RunConfig:
@@ -175,8 +165,7 @@ def _answer_one(store: ComparisonStore) -> float:
 
 def _label(spec: Row, work: Path) -> Row:
     """What the trainer pays for one more label, early and late."""
-    sides = ("few", "many") if spec["repeat"] % 2 == 0 else ("many", "few")
-    found = {side: in_fresh_process(label_ms, spec[side], spec, work) for side in sides}
+    found = in_turn(label_ms, ("few", "many"), spec["repeat"], spec, work)
     row = {f"{side}_{name}": value for side, one in found.items() for name, value in one.items()}
     return row | {
         "cost_ratio": row["many_ms"] / row["few_ms"],
@@ -184,7 +173,7 @@ def _label(spec: Row, work: Path) -> Row:
     }
 
 
-def label_ms(there: int, spec: Row, work: Path) -> Row:
+def label_ms(side: str, spec: Row, work: Path) -> Row:
     """Milliseconds of a label: to choose it, to store it, and to read it and fit to it.
 
     All are asked, as the gate would hold back more of them where the reward knows more.
@@ -192,7 +181,7 @@ def label_ms(there: int, spec: Row, work: Path) -> Row:
     Returns:
       Medians of the passes: `ms` of one core, `wall_ms` with the waits for the disk.
     """
-    passed: list[tuple[float, float, float]] = []
+    there, passed = spec[side], list[tuple[float, float, float]]()
     with timed() as watch:
 
         def keep(row: Mapping[str, float]) -> None:
@@ -200,7 +189,7 @@ def label_ms(there: int, spec: Row, work: Path) -> Row:
             cpu, wall = (sum(clock[stage] for stage in _COST) for clock in clocks)
             passed.append((row["labels"], cpu, wall))
 
-        _loop(_label_config(there, spec), work / f"labels-{there}", keep)
+        train_and_forget(_label_config(there, spec), work / f"labels-{there}", keep)
     new = np.diff(np.array(passed), axis=0)  # (passes, 3)
     new = new[new[:, 0] > 0]
     cpu, wall = 1000 * np.median(new[:, 1:] / new[:, :1], axis=0)
@@ -232,7 +221,7 @@ def _stages(spec: Row, work: Path) -> Row:
     config = _config({"reward": {"fit": "sync"}}, spec["steps"], seed=spec["repeat"])
     started = time.monotonic()
     with timed() as watch:
-        _loop(config, work / "stages")
+        train_and_forget(config, work / "stages")
     total = time.monotonic() - started
     seconds = watch.seconds | {"rest": total - sum(watch.seconds.values())}
     shares = {stage: taken / total for stage, taken in seconds.items()}

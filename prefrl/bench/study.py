@@ -210,6 +210,14 @@ def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
     return answer
 
 
+def in_turn(
+    function: Callable[..., Any], sides: Sequence[str], turn: int, *arguments: Any
+) -> dict[str, Any]:
+    """What a function has for each side, each in a fresh process; every other turn backwards."""
+    order = sides if turn % 2 == 0 else sides[::-1]
+    return {side: in_fresh_process(function, side, *arguments) for side in order}
+
+
 def _send(pipe: Connection, function: Callable[..., Any], arguments: Sequence[Any]) -> None:
     end_with_parent()
     pipe.send(function(*arguments))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -188,6 +188,18 @@ def train_anew(
     agent, reward = train(config, run)
     run.unlock()
     return agent, reward, read_metrics(run.metrics_path)
+
+
+def train_and_forget(
+    config: RunConfig,
+    folder: Path,
+    on_pass: Callable[[Mapping[str, float]], None] = lambda row: None,
+) -> BaseAlgorithm:
+    """The agent of a run whose folder is gone afterwards."""
+    shutil.rmtree(folder, ignore_errors=True)
+    agent, _ = train(config, RunDir.create(folder, config), on_pass)
+    shutil.rmtree(folder, ignore_errors=True)
+    return agent
 
 
 def iqm_interval(scores: Array) -> tuple[float, float, float]:
