@@ -184,9 +184,8 @@ def train_anew(
 ) -> tuple[BaseAlgorithm, RewardEnsemble, list[dict[str, Any]]]:
     """A run in a folder of its own, whatever was there: agent, reward, and its metrics."""
     shutil.rmtree(folder, ignore_errors=True)
-    run = RunDir.create(folder, config)
-    agent, reward = train(config, run)
-    run.unlock()
+    with RunDir.create(folder, config) as run:
+        agent, reward = train(config, run)
     return agent, reward, read_metrics(run.metrics_path)
 
 
@@ -197,7 +196,8 @@ def train_and_forget(
 ) -> BaseAlgorithm:
     """The agent of a run whose folder is gone afterwards."""
     shutil.rmtree(folder, ignore_errors=True)
-    agent, _ = train(config, RunDir.create(folder, config), on_pass)
+    with RunDir.create(folder, config) as run:
+        agent, _ = train(config, run, on_pass)
     shutil.rmtree(folder, ignore_errors=True)
     return agent
 
