@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from prefrl.types import Array, Preference, PrefrlError
-from viewer.draw import LEAST_SIZE, LEAST_TEXT, USUAL_SIZE, Said, draw, hit, layout
+from viewer.draw import Said, draw
 from viewer.keys import KEYS, bindings, shown
+from viewer.layout import LEAST_SIZE, LEAST_TEXT, USUAL_SIZE, hit, layout
 from viewer.state import CHOICES, Action, Pair, View, begin, present, view
 
 GOLDEN = Path(__file__).resolve().parent / "fixtures" / "viewer"

@@ -12,8 +12,9 @@ from types import FrameType
 
 import pygame
 
-from viewer.draw import USUAL_SIZE, Said, draw, hit, layout
+from viewer.draw import Said, draw
 from viewer.keys import BUTTONS, HAT
+from viewer.layout import USUAL_SIZE, hit, layout
 from viewer.session import Desk, carry_out
 from viewer.state import (
     Action,

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeAlias
 
-import matplotlib
 import pygame
 
 from prefrl.types import Array, Preference
 from viewer.keys import shown
+from viewer.layout import Layout, layout
 from viewer.state import CHOICES, Action, View
+from viewer.text import Colour, cut, font_of, wrapped, write
 
-Colour: TypeAlias = tuple[int, int, int]
 Bars: TypeAlias = tuple[float, ...]
 PAPER: Colour = (24, 26, 31)
 PANEL: Colour = (38, 41, 49)
@@ -26,12 +24,6 @@ ORANGE: Colour = (230, 159, 0)
 FOCUS: Colour = (255, 255, 255)
 """Blue and orange are told apart by the colour-blind (Okabe and Ito 2008)."""
 
-LEAST_TEXT = 18
-"""Pixels: the smallest size of a font, in the smallest window too."""
-LEAST_SIZE = (720, 520)
-USUAL_SIZE = (1120, 760)
-_FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-"""DejaVu has arrows; pygame's own font has none."""
 
 WORDS: Mapping[Action, str] = {
     Action.LEFT: "left is better",
@@ -83,55 +75,6 @@ class Said:
     bars: tuple[Bars, Bars] | None = None
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Where everything is, in a window of a size."""
-
-    size: tuple[int, int]
-    text: int
-    header: pygame.Rect
-    clips: tuple[pygame.Rect, pygame.Rect]
-    bars: tuple[pygame.Rect, pygame.Rect]
-    played: pygame.Rect
-    buttons: Mapping[Action, pygame.Rect]
-    footer: pygame.Rect
-
-
-def layout(size: tuple[int, int], review: bool = False) -> Layout:
-    """Where everything is in a window of (width, height) pixels."""
-    width, height = size
-    scale = min(width / USUAL_SIZE[0], height / USUAL_SIZE[1])
-    text = max(LEAST_TEXT, round(LEAST_TEXT * scale))
-    gap, line = text // 2, round(1.45 * text)
-    header = pygame.Rect(2 * gap, gap, width - 4 * gap, round(3.6 * text) + line)
-    footer = pygame.Rect(2 * gap, height - line - gap, width - 4 * gap, line)
-    buttons_top = footer.top - round(2.2 * text) - gap
-    played = pygame.Rect(2 * gap, buttons_top - 2 * gap, width - 4 * gap, gap)
-    bar_height = 4 * text if review else 0
-    bottom = played.top - gap - bar_height - (gap if review else 0)
-    top = header.bottom + gap
-    half = (width - 6 * gap) // 2
-    lefts = (2 * gap, width - 2 * gap - half)
-    clips = tuple(pygame.Rect(left, top, half, max(1, bottom - top)) for left in lefts)
-    bars = tuple(pygame.Rect(left, bottom + gap, half, bar_height) for left in lefts)
-    quarter = (width - 4 * gap - 3 * gap) // 4
-    buttons = {
-        action: pygame.Rect(2 * gap + i * (quarter + gap), buttons_top, quarter, round(2.2 * text))
-        for i, action in enumerate(CHOICES)
-    }
-    return Layout(
-        size, text, header, (clips[0], clips[1]), (bars[0], bars[1]), played, buttons, footer
-    )
-
-
-def hit(places: Layout, point: tuple[int, int]) -> Action | None:
-    """What a click means."""
-    for side, action in zip(places.clips, (Action.LEFT, Action.RIGHT), strict=True):
-        if side.collidepoint(point):
-            return action
-    return next((a for a, place in places.buttons.items() if place.collidepoint(point)), None)
-
-
 def draw(
     surface: pygame.Surface,
     view: View,
@@ -166,21 +109,19 @@ def draw(
 def _header(surface: pygame.Surface, places: Layout, view: View, said: Said) -> None:
     box = places.header
     size = round(1.25 * places.text)
-    lines = _wrapped(said.instruction, size, box.width)
+    lines = wrapped(said.instruction, size, box.width)
     if len(lines) > 2:
         size = places.text
-        lines = _wrapped(said.instruction, size, box.width)[:3]
+        lines = wrapped(said.instruction, size, box.width)[:3]
     y = box.top
     for line in lines:
-        y += _write(surface, line, size, INK, (box.centerx, y), "midtop", bold=True)
+        y += write(surface, line, size, INK, (box.centerx, y), "midtop", bold=True)
     rest = box.bottom - round(1.45 * places.text)
-    _write(surface, said.status, places.text, INK, (box.left, rest), "topleft")
+    write(surface, said.status, places.text, INK, (box.left, rest), "topleft")
     note = "half an hour of work: time for a break" if view.break_due else said.trainer
     colour = ORANGE if view.break_due else MUTED
-    room = box.width - _font(places.text, False).size(said.status + "  ")[0]
-    _write(
-        surface, _cut(note, places.text, room), places.text, colour, (box.right, rest), "topright"
-    )
+    room = box.width - font_of(places.text, False).size(said.status + "  ")[0]
+    write(surface, cut(note, places.text, room), places.text, colour, (box.right, rest), "topright")
 
 
 def _clips(
@@ -240,11 +181,11 @@ def _buttons(
             pygame.draw.rect(surface, edge, box, 3, border_radius=8)
         key = _keys_of(keys, action)
         text = f"{GIVEN if chosen else key}  {NAMED[CHOICES[action]]}"
-        width = _font(places.text, False).size(text)[0]
+        width = font_of(places.text, False).size(text)[0]
         x = box.centerx - width // 2 + places.text // 2
         _shape(surface, action, (x - places.text, box.centery), places.text)
         colour = INK if ready else MUTED
-        _write(surface, text, places.text, colour, (x, box.centery), "midleft")
+        write(surface, text, places.text, colour, (x, box.centery), "midleft")
 
 
 def _footer(
@@ -253,7 +194,7 @@ def _footer(
     box = places.footer
     speed = "" if view.speed == 1 else f"speed {view.speed:g}\u00d7"
     left = view.note or speed
-    _write(surface, left, places.text, INK if view.note else MUTED, box.topleft, "topleft")
+    write(surface, left, places.text, INK if view.note else MUTED, box.topleft, "topleft")
     actions = (Action.PREVIOUS, Action.NEXT) if view.review else (Action.UNDO, Action.SKIP)
     short = {Action.UNDO: "undo", Action.SKIP: "skip", Action.NEXT: "next"}
     short |= {Action.PREVIOUS: "previous", Action.LEGEND: "keys", Action.LEAVE: "leave"}
@@ -261,7 +202,7 @@ def _footer(
         f"{_keys_of(keys, action)} {short[action]}"
         for action in (*actions, Action.LEGEND, Action.LEAVE)
     ]
-    _write(surface, "   ".join(hints), places.text, MUTED, box.topright, "topright")
+    write(surface, "   ".join(hints), places.text, MUTED, box.topright, "topright")
 
 
 def _legend(
@@ -273,7 +214,7 @@ def _legend(
     rows = _legend_rows(keys, review)
     half = -(-len(rows) // 2)
     columns = [rows[:half], rows[half:]]
-    bold, plain = _font(text, True), _font(text, False)
+    bold, plain = font_of(text, True), font_of(text, False)
     of_keys = [max(bold.size(key)[0] for key, _ in column) + text for column in columns]
     of_words = [max(plain.size(words)[0] for _, words in column) + text for column in columns]
     panel = pygame.Rect(0, 0, sum(of_keys + of_words) + text, line * (half + 3))
@@ -284,12 +225,12 @@ def _legend(
     for column, key_width, words_width in zip(columns, of_keys, of_words, strict=True):
         for i, (key, words) in enumerate(column):
             y = panel.top + line // 2 + i * line
-            _write(surface, key, text, BLUE, (x, y), "topleft", bold=True)
-            words = _cut(words, text, panel.right - x - key_width)
-            _write(surface, words, text, INK, (x + key_width, y), "topleft")
+            write(surface, key, text, BLUE, (x, y), "topleft", bold=True)
+            words = cut(words, text, panel.right - x - key_width)
+            write(surface, words, text, INK, (x + key_width, y), "topleft")
         x += key_width + words_width
     closing = "a click on a clip chooses it; any key closes this"
-    _write(surface, closing, text, MUTED, (panel.centerx, panel.bottom - line // 2), "midbottom")
+    write(surface, closing, text, MUTED, (panel.centerx, panel.bottom - line // 2), "midbottom")
 
 
 def _legend_rows(keys: Mapping[str, Action], review: bool) -> list[tuple[str, str]]:
@@ -318,19 +259,19 @@ def _middle(surface: pygame.Surface, places: Layout, lines: Sequence[str]) -> No
     y = area.centery - line * len(lines) // 2
     for i, text in enumerate(lines):
         colour = INK if i == 0 else MUTED
-        text = _cut(text, size, area.width)
-        _write(surface, text, size, colour, (area.centerx, y + i * line), "midtop")
+        text = cut(text, size, area.width)
+        write(surface, text, size, colour, (area.centerx, y + i * line), "midtop")
 
 
 def _badge(surface: pygame.Surface, places: Layout, text: str) -> None:
     """A word between the clips, at their foot."""
     size = round(1.25 * places.text)
     area = places.clips[0].union(places.clips[1])
-    box = pygame.Rect((0, 0), _font(size, True).size(text)).inflate(2 * size, size // 2)
+    box = pygame.Rect((0, 0), font_of(size, True).size(text)).inflate(2 * size, size // 2)
     box.midbottom = area.midbottom
     pygame.draw.rect(surface, PANEL, box, border_radius=8)
     pygame.draw.rect(surface, INK, box, 2, border_radius=8)
-    _write(surface, text, size, INK, box.center, "center", bold=True)
+    write(surface, text, size, INK, box.center, "center", bold=True)
 
 
 def _dim(surface: pygame.Surface) -> None:
@@ -378,52 +319,3 @@ def _scaled(image: pygame.Surface, size: tuple[int, int]) -> pygame.Surface:
         return image
     coarse = size[0] >= 2 * image.get_width()
     return (pygame.transform.scale if coarse else pygame.transform.smoothscale)(image, size)
-
-
-@functools.lru_cache(maxsize=64)
-def _font(size: int, bold: bool) -> pygame.font.Font:
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return pygame.font.Font(str(_FONTS / name), size)
-
-
-@functools.lru_cache(maxsize=256)
-def _rendered(text: str, size: int, colour: Colour, bold: bool) -> pygame.Surface:
-    return _font(size, bold).render(text, True, colour)
-
-
-def _write(
-    surface: pygame.Surface,
-    text: str,
-    size: int,
-    colour: Colour,
-    at: tuple[int, int],
-    corner: str,
-    bold: bool = False,
-) -> int:
-    """Text with one of its corners at a point; returns the height of a line."""
-    image = _rendered(text, size, colour, bold)
-    surface.blit(image, image.get_rect(**{corner: at}))
-    return image.get_height()
-
-
-def _wrapped(text: str, size: int, width: int) -> list[str]:
-    """Bold text in lines of at most so many pixels."""
-    lines, rest = list[str](), text.split()
-    font = _font(size, True)
-    while rest:
-        n = 1
-        while n < len(rest) and font.size(" ".join(rest[: n + 1]))[0] <= width:
-            n += 1
-        lines.append(" ".join(rest[:n]))
-        rest = rest[n:]
-    return lines
-
-
-def _cut(text: str, size: int, width: int) -> str:
-    """Text that ends in an ellipsis where it does not fit."""
-    font = _font(size, False)
-    if font.size(text)[0] <= width:
-        return text
-    while text and font.size(text + "\u2026")[0] > width:
-        text = text[:-1]
-    return text.rstrip() + "\u2026"
