@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,166 +15,13 @@ from rich.console import Console
 from tyro.conf import Positional, arg
 
 from prefrl import commands
-from prefrl.config import (
-    PICTURE_SIZE,
-    AgentConfig,
-    RunConfig,
-    from_mapping,
-    load,
-    merged,
-    parse_override,
-    presets,
-)
+from prefrl.cli_train import Train
+from prefrl.config import PICTURE_SIZE
 from prefrl.ranges import Range, check_ranges
-from prefrl.rundir import RunDir, new_run_path
+from prefrl.rundir import RunDir
 from prefrl.types import MachineError, PrefrlError
 
 RunFolder = Annotated[Positional[Path], arg(metavar="RUN")]
-Unset = arg(help_behavior_hint="(default: none)")
-_USUAL = RunConfig()
-
-
-def _usual(value: object) -> Any:
-    return arg(help_behavior_hint=f"(default: {value}, or the preset's)")
-
-
-@dataclass(frozen=True)
-class Train:
-    """Train an agent on preferences. What is not given comes from the environment's preset."""
-
-    env: Annotated[Positional[str], arg(metavar="[ENV]", help_behavior_hint="(default: none)")] = ""
-    """A Gymnasium id; `prefrl envs` lists those with presets."""
-    config: Annotated[Path | None, Unset] = None
-    """A TOML file, in place of the preset."""
-    resume: Annotated[Path | None, Unset] = None
-    """Go on with this run folder."""
-    run: Annotated[Path | None, arg(help_behavior_hint="(default: a new one in runs/)")] = None
-    """Folder of the new run."""
-    labeler: Annotated[str | None, _usual(_USUAL.labels.labeler)] = None
-    """oracle, stochastic, mistake, myopic, skip, equal, shuffled; human: people, through the run's
-    store; store: nobody, the answers given earlier are all there is; or one of your own."""
-    answers: Annotated[Path | None, Unset] = None
-    """A run folder, or a store's file, whose answers the new run begins with."""
-    labels: Annotated[int | None, _usual(_USUAL.labels.budget)] = None
-    """Label budget over the whole run."""
-    schedule: Annotated[str | None, _usual(_USUAL.labels.schedule)] = None
-    """hyperbolic, constant or all-at-start."""
-    strategy: Annotated[str | None, _usual(_USUAL.labels.strategy)] = None
-    """How queries are chosen: disagreement, mutual-information, uniform, ..."""
-    ask_above: Annotated[float | None, _usual(_USUAL.labels.ask_above)] = None
-    """The gate: least disagreement, 0 to 0.5, at which a query is asked."""
-    segment_length: Annotated[int | None, _usual(_USUAL.labels.segment_length)] = None
-    """Steps of a segment."""
-    agent: Annotated[str | None, _usual(_USUAL.agent.name)] = None
-    """ppo, sb3-ppo (the same, slower), a2c, trpo, reinforce or sac."""
-    steps: Annotated[int | None, _usual(_USUAL.steps)] = None
-    """Environment steps in all."""
-    fit: Annotated[str | None, _usual(_USUAL.reward.fit)] = None
-    """async: the reward is fitted in a second process; sync: repeatable, in this one."""
-    n_envs: Annotated[int | None, _usual(_USUAL.env.n_envs)] = None
-    """Copies of the environment."""
-    vec: Annotated[str | None, _usual(_USUAL.env.vec)] = None
-    """How they are stepped: auto, dummy, subproc, or envpool, on Linux."""
-    env_module: Annotated[str | None, Unset] = None
-    """A module to import first, so that it can register environments, labelers, ..."""
-    seed: Annotated[int | None, _usual(_USUAL.seed)] = None
-    """All randomness derives from it."""
-    set: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Any other key of the configuration: --set reward.members=5."""
-    debug: bool = False
-    """Show the trace of an error."""
-
-    def __call__(self, console: Console) -> None:
-        if self.resume:
-            self._go_on(self.resume, console)
-        else:
-            self._begin(console)
-
-    def _go_on(self, folder: Path, console: Console) -> None:
-        if self.env or self.config or self.run:
-            raise PrefrlError(
-                f"--resume {folder} knows its environment and its folder: leave out "
-                "ENV, --config and --run"
-            )
-        if self.answers:
-            raise PrefrlError(
-                f"--resume {folder} has answers of its own: leave out --answers, which "
-                "new runs begin with"
-            )
-        with RunDir.open(folder) as run:
-            run.lock()
-            config = from_mapping(self._overrides(), run.config())
-            _must_match(run.config(), config)
-            from prefrl.answers import check_used
-            from prefrl.run import check
-
-            check(config)
-            check_used(config, run)
-            run.write_config(config)
-            commands.train(config, run, console)
-
-    def _begin(self, console: Console) -> None:
-        config = self._new_config()
-        path = self.run or new_run_path(Path("runs"), config.env.id, config.seed)
-        from prefrl.answers import answers_from
-        from prefrl.run import check
-
-        check(config)  # before a folder is made for it
-        with answers_from(self.answers, path, config) as answers:
-            run = RunDir.create(path, config, answers)
-        with run:
-            commands.train(config, run, console)
-
-    def _new_config(self) -> RunConfig:
-        base = self._base()
-        if self.agent not in (None, base.agent.name):
-            base = replace(base, agent=AgentConfig())  # a preset's settings are its own agent's
-        return from_mapping(self._overrides(), base)
-
-    def _base(self) -> RunConfig:
-        if self.config:
-            if self.env:
-                raise PrefrlError(
-                    f"--config {self.config} names its own environment: leave out {self.env}, or "
-                    f"change it with --set env.id={self.env}"
-                )
-            config = load(self.config)
-            if not config.env.id and not any("env.id" in text for text in self.set):
-                raise PrefrlError(
-                    f"{self.config} names no environment: add id under [env], or --set env.id=..."
-                )
-            return config
-        if not self.env:
-            raise PrefrlError(
-                "nothing to train: name an ENV (`prefrl envs`), a --config or a --resume RUN"
-            )
-        path = presets().get(self.env.removeprefix("envs:"))
-        return load(path) if path else from_mapping(_general(self.env))
-
-    def _overrides(self) -> dict[str, Any]:
-        given = {
-            ("env", "module"): self.env_module,
-            ("env", "n_envs"): self.n_envs,
-            ("env", "vec"): self.vec,
-            ("labels", "labeler"): self.labeler,
-            ("labels", "budget"): self.labels,
-            ("labels", "schedule"): self.schedule,
-            ("labels", "strategy"): self.strategy,
-            ("labels", "ask_above"): self.ask_above,
-            ("labels", "segment_length"): self.segment_length,
-            ("reward", "fit"): self.fit,
-            ("agent", "name"): self.agent,
-        }
-        tables: dict[str, Any] = {}
-        for (section, key), value in given.items():
-            if value is not None:
-                tables.setdefault(section, {})[key] = value
-        for name in ("steps", "seed"):
-            if (value := getattr(self, name)) is not None:
-                tables[name] = value
-        for text in self.set:
-            tables = merged(tables, parse_override(text))
-        return tables
 
 
 @dataclass(frozen=True)
@@ -388,26 +235,3 @@ def _leave_to_the_main_thread(args: threading.ExceptHookArgs) -> None:
     """TensorBoard's writer thread prints a full disk's trace and tells the main thread as well."""
     if not issubclass(args.exc_type, OSError):
         threading.__excepthook__(args)
-
-
-def _general(env_id: str) -> dict[str, Any]:
-    """Settings for an environment without a preset."""
-    return {"env": {"id": env_id}, "agent": {"kwargs": {"n_steps": 256}}}
-
-
-def _must_match(old: RunConfig, new: RunConfig) -> None:
-    old = replace(  # any of these goes on
-        old,
-        env=replace(old.env, vec=new.env.vec),
-        reward=replace(old.reward, fit=new.reward.fit),
-    )
-    for name in ("env", "agent", "reward", "seed"):
-        if getattr(old, name) != getattr(new, name):
-            raise PrefrlError(
-                f"--resume keeps the run's {name} settings: start a new run to change them"
-            )
-    if old.labels.segment_length != new.labels.segment_length:
-        raise PrefrlError(
-            f"--resume keeps the run's segments of {old.labels.segment_length} steps: start a "
-            "new run to change --segment-length"
-        )

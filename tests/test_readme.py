@@ -16,7 +16,8 @@ import pytest
 
 from prefrl import REWARD_NETS, STRATEGIES, plugins
 from prefrl.bench import results, tables
-from prefrl.cli import COMMANDS, Train, main
+from prefrl.cli import COMMANDS, main
+from prefrl.cli_train import Train
 from prefrl.config import from_mapping
 from prefrl.metrics import read_metrics
 from prefrl.run import check_names
