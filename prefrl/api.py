@@ -74,7 +74,8 @@ def learn(
         )
     asking = replace(asking or LabelConfig(), budget=labels)
     env = EnvConfig(n_envs=recorder.num_envs)
-    fit = _checked_fit(fit or FitSettings(), reward, asking.max_comparisons)
+    fit = fit or FitSettings()
+    _check_fit(fit, reward)
     known = RewardConfig(members=reward.n_members, dynamics=fit.dynamics)
     validate(RunConfig(env, asking, known, steps=steps, seed=seed, threads=threads))
     load_plugins()
@@ -100,14 +101,12 @@ def learn(
         ).run()
 
 
-def _checked_fit(fit: FitSettings, reward: RewardEnsemble, latest: int) -> FitSettings:
-    """How to fit, where the latest so many comparisons (0: all) are learned from."""
+def _check_fit(fit: FitSettings, reward: RewardEnsemble) -> None:
     if fit.dynamics and not reward.foretells:
         raise PrefrlError(
             f"fit.dynamics = {fit.dynamics:g} needs an ensemble that foretells: build it with "
             "RewardEnsemble(..., foretells=True), or leave dynamics at 0"
         )
-    return replace(fit, refit_part=0) if latest else fit  # a bound of its own
 
 
 def _check_buffer(agent: BaseAlgorithm, reward: RewardEnsemble) -> None:

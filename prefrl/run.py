@@ -286,8 +286,6 @@ def build_fitter(
 ) -> Fitter:
     settings = fit_settings(config.reward)
     latest = config.labels.max_comparisons
-    if latest:  # a bound of its own
-        settings = replace(settings, refit_part=0)
     if config.reward.fit == "sync":
         return InlineFitter(reward, store, settings, config.seed, latest)
     build = partial(_rebuild_reward, config, env.observation_space, env.action_space)

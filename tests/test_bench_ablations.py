@@ -126,8 +126,7 @@ def test_teachers_are_measured_by_the_oracle() -> None:
     found = teachers.headline(every)
     assert found["mistake_over_oracle"] == pytest.approx(0.9)
     others = dict.fromkeys(TEACHERS, 0.5) | {"oracle": 1.0, "mistake": 0.9}
-    middles = {name: value for name, value in found.items() if "_low" not in name}
-    middles = {name: value for name, value in middles.items() if "_high" not in name}
+    middles = {name: x for name, x in found.items() if not name.endswith(("_low", "_high"))}
     assert middles == pytest.approx({"mistake_over_oracle": 0.9} | others)
     assert all(found[f"{name}_{end}"] == found[name] for name in middles for end in ("low", "high"))
     assert teachers.headline([row for row in every if row["seed"] < 2]) == {}

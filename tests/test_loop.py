@@ -40,6 +40,17 @@ class Knowing:
 Pass = tuple[bool, Mapping[str, float]]
 
 
+def of_pendulum(**ensemble: Any) -> tuple[PPO, prefrl.RewardEnsemble]:
+    env = prefrl.make_env("Pendulum-v1", n_envs=2, seed=0)
+    reward = prefrl.RewardEnsemble(env.observation_space, env.action_space, **ensemble)
+    agent = PPO(
+        "MlpPolicy", env, n_steps=64, n_epochs=1, seed=0,
+        rollout_buffer_class=prefrl.RelabelledRolloutBuffer,
+        rollout_buffer_kwargs={"recorder": env, "reward": reward},
+    )  # fmt: skip
+    return agent, reward
+
+
 def passes(
     labeler: Any,
     ask_above: float = NEVER,
@@ -48,13 +59,7 @@ def passes(
     **asking: Any,
 ) -> list[Pass]:
     """Each pass that asked: whether the ensemble was informed before it, and what it measured."""
-    env = prefrl.make_env("Pendulum-v1", n_envs=2, seed=0)
-    reward = prefrl.RewardEnsemble(env.observation_space, env.action_space, hidden=(16,))
-    agent = PPO(
-        "MlpPolicy", env, n_steps=64, n_epochs=1, seed=0,
-        rollout_buffer_class=prefrl.RelabelledRolloutBuffer,
-        rollout_buffer_kwargs={"recorder": env, "reward": reward},
-    )  # fmt: skip
+    agent, reward = of_pendulum(hidden=(16,))
     usual = {"segment_length": 10, "warmup_steps": 512, "ask_every": 128, "first_share": 0.4}
     settings = LabelConfig(ask_above=ask_above, schedule="constant", **(usual | asking))
     found: list[Pass] = []
@@ -187,17 +192,6 @@ def test_learn_refuses_an_agent_that_would_learn_nothing() -> None:
     prefrl.learn(scored, other, labels=20, steps=600, asking=asking)
     with pytest.raises(PrefrlError, match="have taken 640 already: raise steps="):
         prefrl.learn(scored, other, labels=20, steps=600, asking=asking)
-
-
-def of_pendulum(**ensemble: Any) -> tuple[PPO, prefrl.RewardEnsemble]:
-    env = prefrl.make_env("Pendulum-v1", n_envs=2, seed=0)
-    reward = prefrl.RewardEnsemble(env.observation_space, env.action_space, **ensemble)
-    agent = PPO(
-        "MlpPolicy", env, n_steps=64,
-        rollout_buffer_class=prefrl.RelabelledRolloutBuffer,
-        rollout_buffer_kwargs={"recorder": env, "reward": reward},
-    )  # fmt: skip
-    return agent, reward
 
 
 ASKING = LabelConfig(warmup_steps=512, segment_length=10, ask_every=128)

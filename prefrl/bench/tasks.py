@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from prefrl.config import PRESETS, RunConfig, from_mapping, load, merged, settin
 from prefrl.evaluate import LEAKS
 from prefrl.metrics import read_metrics
 from prefrl.reward.ensemble import RewardEnsemble
-from prefrl.run import train
+from prefrl.run import OnPass, train
 from prefrl.rundir import RunDir
 from prefrl.types import Array
 
@@ -183,23 +183,25 @@ def train_anew(
     config: RunConfig, folder: Path
 ) -> tuple[BaseAlgorithm, RewardEnsemble, list[dict[str, Any]]]:
     """A run in a folder of its own, whatever was there: agent, reward, and its metrics."""
-    shutil.rmtree(folder, ignore_errors=True)
-    with RunDir.create(folder, config) as run:
-        agent, reward = train(config, run)
+    run, agent, reward = _train_in(folder, config)
     return agent, reward, read_metrics(run.metrics_path)
 
 
 def train_and_forget(
-    config: RunConfig,
-    folder: Path,
-    on_pass: Callable[[Mapping[str, float]], None] = lambda row: None,
+    config: RunConfig, folder: Path, on_pass: OnPass = lambda row: None
 ) -> BaseAlgorithm:
     """The agent of a run whose folder is gone afterwards."""
-    shutil.rmtree(folder, ignore_errors=True)
-    with RunDir.create(folder, config) as run:
-        agent, _ = train(config, run, on_pass)
+    _, agent, _ = _train_in(folder, config, on_pass)
     shutil.rmtree(folder, ignore_errors=True)
     return agent
+
+
+def _train_in(
+    folder: Path, config: RunConfig, on_pass: OnPass = lambda row: None
+) -> tuple[RunDir, BaseAlgorithm, RewardEnsemble]:
+    shutil.rmtree(folder, ignore_errors=True)
+    with RunDir.create(folder, config) as run:
+        return run, *train(config, run, on_pass)
 
 
 def iqm_interval(scores: Array) -> tuple[float, float, float]:
@@ -211,8 +213,7 @@ def iqm_interval(scores: Array) -> tuple[float, float, float]:
     Source: Agarwal et al. 2021, arXiv 2108.13264, section 4.
     """
     again = [iqm(drawn.ravel()) for drawn in _drawn_anew(scores, default_rng(0))]
-    low, high = np.quantile(again, [0.025, 0.975])
-    return iqm(scores.ravel()), float(low), float(high)
+    return _with_quantiles(iqm(scores.ravel()), again)
 
 
 def mean_interval(scores: Array, less: Array | None = None) -> tuple[float, float, float]:
@@ -230,8 +231,7 @@ def mean_interval(scores: Array, less: Array | None = None) -> tuple[float, floa
     middle, again = scores.mean(), _drawn_anew(scores, rng).mean((1, 2))
     if less is not None:
         middle, again = middle - less.mean(), again - _drawn_anew(less, rng).mean((1, 2))
-    low, high = np.quantile(again, [0.025, 0.975])
-    return float(middle), float(low), float(high)
+    return _with_quantiles(middle, again)
 
 
 def with_ends(name: str, interval: tuple[float, float, float]) -> dict[str, float]:
@@ -246,8 +246,13 @@ def ratio_interval(scores: Array, over: Array) -> tuple[float, float, float]:
     """
     rng = default_rng(0)
     again = _drawn_anew(scores, rng).mean((1, 2)) / _drawn_anew(over, rng).mean((1, 2))
+    return _with_quantiles(scores.mean() / over.mean(), again)
+
+
+def _with_quantiles(middle: float, again: Sequence[float] | Array) -> tuple[float, float, float]:
+    """A number, and between what 95 % of its bootstrap's draws lie."""
     low, high = np.quantile(again, [0.025, 0.975])
-    return float(scores.mean() / over.mean()), float(low), float(high)
+    return float(middle), float(low), float(high)
 
 
 def _drawn_anew(scores: Array, rng: Generator) -> Array:

@@ -33,8 +33,8 @@ def headline(rows: Sequence[Row]) -> Mapping[str, float]:
     if {"mistake", "oracle"} <= scores.keys():
         ratio = ratio_interval(scores["mistake"], scores["oracle"])
         found |= with_ends("mistake_over_oracle", ratio)
-    for teacher, interval in _intervals(rows).items():
-        found |= with_ends(teacher, interval)
+    for teacher, mine in scores.items():
+        found |= with_ends(teacher, mean_interval(mine))
     return found
 
 
@@ -48,17 +48,14 @@ def _scores(rows: Sequence[Row]) -> dict[str, Array]:
     }
 
 
-def _intervals(rows: Sequence[Row]) -> dict[str, tuple[float, float, float]]:
-    return {teacher: mean_interval(scores) for teacher, scores in _scores(rows).items()}
-
-
 def specs(quick: bool) -> Sequence[Row]:
     return seed_by_seed([*NAMES], quick)
 
 
 def picture(rows: Sequence[Row], path: Path) -> None:
     """Each teacher's score, with its interval."""
-    draw_intervals(_intervals(rows), path, "score: 1 is PPO on the true reward", 1)
+    intervals = {teacher: mean_interval(scores) for teacher, scores in _scores(rows).items()}
+    draw_intervals(intervals, path, "score: 1 is PPO on the true reward", 1)
 
 
 TEACHERS_STUDY = run_study(

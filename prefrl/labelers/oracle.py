@@ -76,13 +76,14 @@ class SimulatedTeacher:
         """Know the worst segment of queries that were asked before, where a run goes on."""
         if self._settings.skip or self._settings.equal:
             for query in queries:
-                self._notice(query.left.true_rewards, query.right.true_rewards)
+                worst = min(query.left.true_return, query.right.true_return)
+                self._floor = min(self._floor, worst / len(query.left.true_rewards))
 
     def label(self, query: Query) -> Preference:
         left, right = (self._rewards(s.true_rewards) for s in (query.left, query.right))
         sums = np.array([left.sum(), right.sum()])
         length = len(left)
-        self._notice(left, right)
+        self._floor = min(self._floor, float(sums.min()) / length)
         skip = self._margin(self._settings.skip, length)
         if skip > 0 and sums.max() - self._floor * length <= skip:
             return Preference.INCOMPARABLE
@@ -110,10 +111,6 @@ class SimulatedTeacher:
         true_return = sum(true_return for true_return, _ in self._episodes)
         steps = sum(length for _, length in self._episodes)
         return share * (true_return / steps - self._floor) * length
-
-    def _notice(self, left: Array, right: Array) -> None:
-        worst = min(left.sum(dtype=float), right.sum(dtype=float))
-        self._floor = min(self._floor, float(worst) / len(left))
 
     def _rewards(self, rewards: Array) -> Array:
         if not np.isfinite(rewards).all():

@@ -11,6 +11,7 @@ import multiprocessing
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -81,7 +82,9 @@ class InlineFitter:
         fitted_to: int = 0,
         seen: Callable[[], Tensor | None] | None = None,
     ) -> None:
-        self._ensemble, self._store, self._settings = ensemble, store, settings
+        self._ensemble, self._store = ensemble, store
+        # The newest so many are a bound of their own.
+        self._settings = replace(settings, refit_part=0) if latest else settings
         self._data = ComparisonData(ensemble, seed, latest)
         self._rng = stream(seed, Stage.FIT)
         self.unlabelled = Unlabelled(ensemble.encode)
