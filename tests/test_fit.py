@@ -475,19 +475,26 @@ def test_a_pass_meets_every_draw_once(weights: list[tuple[int, ...]], batch_size
     assert torch.equal(met, drawn)
 
 
-def test_a_first_fit_that_is_interrupted_starts_again(
-    ensemble_of: Ensembles, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("fits_before", [0, 1])
+@pytest.mark.parametrize("restart", [False, True])
+def test_an_interrupted_fit_leaves_the_ensemble_as_it_was(
+    ensemble_of: Ensembles, restart: bool, fits_before: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """So what a run saves then has weights that belong to its scale, and counts as fitted."""
     ensemble = ensemble_of(scaled=False)
     data = data_of(ensemble, linear_task(40, rng()))
-    settings = FitSettings(max_epochs=9, refit_epochs=2, patience=99)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("prefrl.reward.fit._adapt_l2", interrupted)
+    settings = FitSettings(max_epochs=9, refit_epochs=2, patience=99, restart=restart)
+    for _ in range(fits_before):
         fit(ensemble, data, settings, rng())
-    assert ensemble.knows_inputs and not ensemble.fitted
-    assert fit(ensemble, data, settings, rng())["epochs"] == 9
-    assert ensemble.fitted
-    assert fit(ensemble, data, settings, rng())["epochs"] == 2
+    before = {name: value.clone() for name, value in ensemble.state_dict().items()}
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("prefrl.reward.fit._adapt_l2", interrupted)  # as its first pass ends
+        fit(ensemble, data, settings, rng())
+    after = ensemble.state_dict()
+    assert bool(ensemble.fitted) is bool(fits_before)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    refit = fits_before and not restart
+    assert fit(ensemble, data, settings, rng())["epochs"] == (2 if refit else 9)
 
 
 def interrupted(*_: object) -> None:

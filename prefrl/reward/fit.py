@@ -96,18 +96,33 @@ def fit(
     A fit that goes on from the one before looks at a part of many comparisons, drawn anew each
     time, so that one more answer costs as much after ten thousand as after one thousand.
 
+    A fit that is interrupted leaves the ensemble as it was.
+
     Args:
       unlabelled: encoded segments for the settings that learn from such, (K, T, D).
       new: how many of the newest comparisons no fit has looked at.
     Source: Christiano et al. 2017, section 2.2.3.
     """
-    task, follows = _task_of(ensemble, _looked_at(ensemble, data, settings, rng, new), settings)
+    looked_at = _looked_at(ensemble, data, settings, rng, new)
+    with _whole_or_not_at_all(ensemble):
+        return _fit(ensemble, looked_at, data.reference, settings, rng, unlabelled)
+
+
+def _fit(
+    ensemble: RewardEnsemble,
+    data: ComparisonData,
+    reference: Tensor,
+    settings: FitSettings,
+    rng: Generator,
+    unlabelled: Tensor | None,
+) -> FitMetrics:
+    task, follows = _task_of(ensemble, data, settings)
     inputs, p_left, heldout = task.inputs, task.p_left, task.weights == 0
     if settings.restart:  # not before its last fit has judged the answers
         ensemble.begin_anew()
     beside = _Beside(unlabelled, follows)
     differences, epochs = _passes(ensemble, task, settings, rng, beside)
-    ensemble.set_scale(data.reference)
+    ensemble.set_scale(reference)
     accuracy, nll = _calibrate(
         ensemble, differences.cpu(), p_left.cpu(), heldout.cpu(), task.heldout.cpu()
     )
@@ -291,6 +306,16 @@ def _near(inputs: Tensor, device: torch.device) -> Tensor:
         return inputs
     free, _ = torch.cuda.mem_get_info(device)
     return inputs.to(device) if 2 * inputs.nbytes < free else inputs
+
+
+@contextmanager
+def _whole_or_not_at_all(ensemble: RewardEnsemble) -> Iterator[None]:
+    before = _copy(ensemble)
+    try:
+        yield
+    except BaseException:  # Ctrl-C among them, after which a checkpoint is saved
+        ensemble.load_state_dict(before)
+        raise
 
 
 @contextmanager
