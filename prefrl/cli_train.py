@@ -11,16 +11,9 @@ from rich.console import Console
 from tyro.conf import Positional, arg
 
 from prefrl import commands
-from prefrl.config import (
-    AgentConfig,
-    RunConfig,
-    from_mapping,
-    load,
-    merged,
-    parse_override,
-    presets,
-)
+from prefrl.config import AgentConfig, RunConfig, from_mapping, load, presets
 from prefrl.rundir import RunDir, new_run_path
+from prefrl.tables import merged, parse_override
 from prefrl.types import PrefrlError
 
 Unset = arg(help_behavior_hint="(default: none)")

@@ -7,18 +7,15 @@ again: no stage ever sees one of these classes.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import tomllib
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from prefrl.names import nearest
 from prefrl.ranges import OneOf, Range, check_ranges
+from prefrl.tables import differences, replaced, short_hash
 from prefrl.types import PrefrlError
 
 PRESETS = Path(__file__).resolve().parent.parent / "runs" / "configs"
@@ -227,7 +224,7 @@ def from_mapping(mapping: Mapping[str, Any], base: RunConfig | None = None) -> R
     Raises:
       PrefrlError: an unknown key or a value of the wrong type, with the remedy.
     """
-    config: RunConfig = _merge(base or RunConfig(), mapping, "")
+    config = replaced(base or RunConfig(), mapping)
     validate(config)
     return config
 
@@ -272,81 +269,7 @@ def to_mapping(config: RunConfig) -> dict[str, Any]:
 def settings_key(config: RunConfig) -> str:
     """What differs from the defaults, as a short hash: equal where two runs are alike."""
     usual = to_mapping(RunConfig())
-    return short_hash(_differences(to_mapping(config), usual))
-
-
-def short_hash(value: Any) -> str:
-    """Of plain tables, lists, numbers and strings; equal where they are."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _differences(mapping: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
-    found = {}
-    for key, value in mapping.items():
-        if isinstance(value, Mapping) and isinstance(usual.get(key), Mapping):
-            value = _differences(value, usual[key])
-            if value:
-                found[key] = value
-        elif key not in usual or value != usual[key]:
-            found[key] = value
-    return found
-
-
-def parse_override(text: str) -> dict[str, Any]:
-    """`reward.members=5` as nested tables; the value is TOML, or a bare string."""
-    key, found, value = text.partition("=")
-    if not found or not key.strip():
-        raise PrefrlError(f"--set {text!r}: write it as section.key=value")
-    try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        parsed = value.strip()
-    for part in reversed(key.strip().split(".")):
-        parsed = {part: parsed}
-    return typing.cast(dict[str, Any], parsed)
-
-
-def _merge(base: Any, mapping: Mapping[str, Any], prefix: str) -> Any:
-    hints = typing.get_type_hints(type(base))
-    changes: dict[str, Any] = {}
-    for key, value in mapping.items():
-        where = f"{prefix}{key}"
-        if key not in hints:
-            raise PrefrlError(f"unknown configuration key {where!r}: {nearest(key, hints)}")
-        current = getattr(base, key)
-        if dataclasses.is_dataclass(current):
-            if not isinstance(value, Mapping):
-                raise PrefrlError(f"{where} = {value!r}: a table is wanted, [{where}]")
-            changes[key] = _merge(current, value, where + ".")
-        else:
-            changes[key] = _typed(where, value, hints[key])
-        if isinstance(current, dict):  # one more keyword argument leaves the others as they are
-            changes[key] = merged(current, changes[key])
-    return dataclasses.replace(base, **changes)
-
-
-def merged(tables: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested tables with what `more` says over them."""
-    result = dict(tables)
-    for key, value in more.items():
-        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
-        result[key] = merged(result[key], value) if both else value
-    return result
-
-
-def _typed(where: str, value: Any, hint: Any) -> Any:
-    """`value` as the type that the field declares."""
-    origin = typing.get_origin(hint) or hint
-    if origin is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if origin is tuple and isinstance(value, list | tuple):
-        item = typing.get_args(hint)[0]
-        return tuple(_typed(f"{where}[{i}]", v, item) for i, v in enumerate(value))
-    if isinstance(origin, type) and not isinstance(hint, types.UnionType):
-        if isinstance(value, origin) and not (origin is int and isinstance(value, bool)):
-            return value
-        raise PrefrlError(f"{where} = {value!r}: {origin.__name__} is wanted")
-    return value
+    return short_hash(differences(to_mapping(config), usual))
 
 
 def validate(config: RunConfig) -> None:

@@ -21,7 +21,7 @@ from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize
 
 from prefrl.checkpoints import normaliser
-from prefrl.config import PRESETS, EnvConfig, RunConfig, short_hash
+from prefrl.config import PRESETS, EnvConfig, RunConfig
 from prefrl.environments import make_vec_env, max_episode_steps
 from prefrl.loop import act_at_random
 from prefrl.process import set_up_process
@@ -29,6 +29,7 @@ from prefrl.queries import disagreement, draw_pairs
 from prefrl.recorder import Recorder
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.run import build_agent, build_env, build_reward, build_spec, normalised, ring_steps
+from prefrl.tables import short_hash
 from prefrl.types import Array, Segment
 
 REFERENCES = PRESETS.parent / "benchmarks" / "references" / "result.json"

@@ -38,21 +38,21 @@ class LoopSettings:
     first_batch: int
     schedule: Schedule
     strategy: Strategy
-    ask_above: float = 0.1
-    oversample: int = 10
-    segment_length: int = 25
-    pool_size: int = 1000
-    on_policy_share: float = 0.0
-    reuse: float = 0.0
-    explore_steps: int = 0
-    restart_at: float = 0.0
-    bonus: float = 0.0
-    pessimism: float = 0.0
-    ask_every: int = 8192
-    warmup_steps: int = 8192
-    warmup_hold: int = 1
-    expire_after: int = 40_960
-    open_at_once: int = 100
+    ask_above: float
+    oversample: int
+    segment_length: int
+    pool_size: int
+    on_policy_share: float
+    reuse: float
+    explore_steps: int
+    restart_at: float
+    bonus: float
+    pessimism: float
+    ask_every: int
+    warmup_steps: int
+    warmup_hold: int
+    expire_after: int
+    open_at_once: int
 
 
 @dataclass

@@ -19,18 +19,20 @@ from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from prefrl.config import RunConfig
 from prefrl.labelers import LABELERS
 from prefrl.loop import LoopSettings, PreferenceLoop, Progress
 from prefrl.queries import uniform
+from prefrl.run import loop_settings
 from prefrl.schedules import SCHEDULES, constant
 from prefrl.store import AlreadyAnswered, ComparisonStore
 from prefrl.types import Array, Preference, PrefrlError, Query, Segment
 
 ROLLOUT, WARMUP, TOTAL, FIRST = 400, 400, 8000, 6
-USUAL = LoopSettings(
-    total_steps=TOTAL, budget=30, first_batch=FIRST, schedule=constant, strategy=uniform,
-    ask_above=0.0, oversample=3, segment_length=10, pool_size=50, ask_every=ROLLOUT,
-    warmup_steps=WARMUP, expire_after=1000,
+USUAL = replace(
+    loop_settings(RunConfig()), total_steps=TOTAL, budget=30, first_batch=FIRST, schedule=constant,
+    strategy=uniform, ask_above=0.0, oversample=3, segment_length=10, pool_size=50,
+    ask_every=ROLLOUT, warmup_steps=WARMUP, expire_after=1000,
 )  # fmt: skip
 SEGMENT = Segment(np.zeros((10, 2)), np.zeros((10, 1)), np.zeros(10))
 

@@ -24,12 +24,13 @@ from prefrl.bench.arms import (
 from prefrl.bench.curves import draw_curves
 from prefrl.bench.study import Row
 from prefrl.bench.tasks import iqm_interval, mean_interval, row_config, task_config
-from prefrl.config import RunConfig, first_batch, from_mapping, merged, settings_key, to_mapping
+from prefrl.config import RunConfig, first_batch, from_mapping, settings_key, to_mapping
 from prefrl.evaluate import reference_key
 from prefrl.labelers.oracle import TEACHERS
 from prefrl.metrics import read_metrics
 from prefrl.run import check_names, train
 from prefrl.rundir import RunDir
+from prefrl.tables import merged
 
 STUDIES = (ablations, teachers, gate)
 

@@ -20,12 +20,12 @@ from prefrl.config import (
     first_batch,
     from_mapping,
     load,
-    parse_override,
     presets,
     settings_key,
     to_mapping,
 )
 from prefrl.names import choose, nearest
+from prefrl.tables import parse_override
 from prefrl.types import MachineError, PrefrlError
 
 

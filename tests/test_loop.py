@@ -13,11 +13,12 @@ from numpy.random import Generator
 from stable_baselines3 import PPO
 
 import prefrl
-from prefrl.config import LabelConfig
+from prefrl.config import LabelConfig, RewardConfig
 from prefrl.loop import act_at_random
 from prefrl.queries import Candidates
 from prefrl.reward.fit import FitSettings
 from prefrl.reward.fitters import InlineFitter
+from prefrl.run import fit_settings
 from prefrl.types import Preference, PrefrlError, Query
 
 NEVER = 0.5  # the most that members can disagree: three never reach it
@@ -253,3 +254,7 @@ def test_a_random_policy_holds_its_actions_as_long_as_it_is_told() -> None:
 
     assert abs(held(1) - 0.5) < 0.03  # of two actions
     assert abs(held(10) - 0.95) < 0.01
+
+
+def test_learn_fits_as_a_run_does() -> None:
+    assert FitSettings() == fit_settings(RewardConfig())

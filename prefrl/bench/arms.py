@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefrl.config import merged
 from prefrl.labelers.oracle import TEACHERS
+from prefrl.tables import merged
 
 Changes = dict[str, Any]
 

@@ -14,12 +14,13 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from prefrl.bench.arms import ADDED
 from prefrl.bench.study import Row
-from prefrl.config import PRESETS, RunConfig, from_mapping, load, merged, settings_key
+from prefrl.config import PRESETS, RunConfig, from_mapping, load, settings_key
 from prefrl.evaluate import LEAKS
 from prefrl.metrics import read_metrics
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.run import OnPass, train
 from prefrl.rundir import RunDir
+from prefrl.tables import merged
 from prefrl.types import Array
 
 LOOP_TASKS = (
