@@ -13,7 +13,7 @@ from tyro.conf import Positional, arg
 from prefrl import commands
 from prefrl.config import AgentConfig, RunConfig, from_mapping, load, presets
 from prefrl.rundir import RunDir, new_run_path
-from prefrl.tables import merged, parse_override
+from prefrl.toml_tables import merged, parse_override
 from prefrl.types import PrefrlError
 
 Unset = arg(help_behavior_hint="(default: none)")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from prefrl.ranges import OneOf, Range, check_ranges
-from prefrl.tables import differences, replaced, short_hash
+from prefrl.toml_tables import differences, replaced, short_hash
 from prefrl.types import PrefrlError
 
 PRESETS = Path(__file__).resolve().parent.parent / "runs" / "configs"

@@ -29,7 +29,7 @@ from prefrl.queries import disagreement, draw_pairs
 from prefrl.recorder import Recorder
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.run import build_agent, build_env, build_reward, build_spec, normalised, ring_steps
-from prefrl.tables import short_hash
+from prefrl.toml_tables import short_hash
 from prefrl.types import Array, Segment
 
 REFERENCES = PRESETS.parent / "benchmarks" / "references" / "result.json"

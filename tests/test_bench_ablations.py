@@ -30,7 +30,7 @@ from prefrl.labelers.oracle import TEACHERS
 from prefrl.metrics import read_metrics
 from prefrl.run import check_names, train
 from prefrl.rundir import RunDir
-from prefrl.tables import merged
+from prefrl.toml_tables import merged
 
 STUDIES = (ablations, teachers, gate)
 

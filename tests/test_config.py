@@ -25,7 +25,7 @@ from prefrl.config import (
     to_mapping,
 )
 from prefrl.names import choose, nearest
-from prefrl.tables import parse_override
+from prefrl.toml_tables import parse_override
 from prefrl.types import MachineError, PrefrlError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from prefrl.labelers.oracle import TEACHERS
-from prefrl.tables import merged
+from prefrl.toml_tables import merged
 
 Changes = dict[str, Any]
 

@@ -20,7 +20,7 @@ from prefrl.metrics import read_metrics
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.run import OnPass, train
 from prefrl.rundir import RunDir
-from prefrl.tables import merged
+from prefrl.toml_tables import merged
 from prefrl.types import Array
 
 LOOP_TASKS = (
