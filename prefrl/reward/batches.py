@@ -11,6 +11,8 @@ from torch import Tensor
 
 from prefrl.reward.ensemble import RewardEnsemble
 
+_JUDGED_VALUES = 2**26  # inputs judged at once: images by the thousand fill memory
+
 
 def rows(inputs: Tensor, index: Tensor) -> Tensor:
     """Comparisons by their indices (M, B), wherever the inputs lie."""
@@ -20,6 +22,20 @@ def rows(inputs: Tensor, index: Tensor) -> Tensor:
 def returns_of(ensemble: RewardEnsemble, batch: Tensor) -> Tensor:
     """Undiscounted predicted returns, (M, B, 2, T, D) -> (M, B, 2)."""
     return ensemble.returns(batch.flatten(1, 2)).view(batch.shape[:3])
+
+
+@torch.no_grad()
+def judged_returns(ensemble: RewardEnsemble, inputs: Tensor, index: Tensor) -> Tensor:
+    """Returns that each member predicts for both sides of comparisons of its own, (M, K, 2)."""
+    pairs = max(1, _JUDGED_VALUES // (len(index) * inputs[0].numel()))
+    found = [returns_of(ensemble, rows(inputs, part)) for part in torch.split(index, pairs, dim=1)]
+    return torch.cat(found, dim=1)
+
+
+def judged_differences(ensemble: RewardEnsemble, inputs: Tensor, index: Tensor) -> Tensor:
+    """Left minus right, (M, K)."""
+    returns = judged_returns(ensemble, inputs, index)
+    return returns[..., 0] - returns[..., 1]
 
 
 def indices(mask: Tensor) -> Tensor:

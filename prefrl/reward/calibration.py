@@ -6,9 +6,42 @@ import math
 
 from scipy.optimize import minimize_scalar
 from scipy.stats import chi2
-from torch import Tensor, zeros_like
+from torch import Tensor, zeros, zeros_like
 
-from prefrl.reward.losses import bradley_terry_loss
+from prefrl.reward.ensemble import RewardEnsemble
+from prefrl.reward.losses import bradley_terry_loss, masked_loss
+
+INFORMED_ACCURACY = 0.7
+"""Share of right held-out answers from which members that agree are taken to know the answer."""
+ENOUGH_TO_JUDGE = 100
+"""Held-out answers, ties apart, after which a reward that still guesses is not followed."""
+
+
+def calibrate(
+    ensemble: RewardEnsemble, differences: Tensor, p_left: Tensor, heldout: Tensor, index: Tensor
+) -> tuple[float, float]:
+    """Set the temperature, and what held-out answers say of the ensemble.
+
+    Args:
+      differences: left minus right returns of the comparisons at `index`, (M, K).
+      p_left, heldout: of all comparisons, (N,) and (M, N).
+    Returns:
+      Accuracy on held-out answers, and their mean negative log-likelihood.
+    """
+    judged, targets = heldout.gather(1, index), p_left[index]
+    tau = fit_temperature(differences[judged], targets[judged])
+    ensemble.temperature.fill_(tau)
+    nll = bradley_terry_loss(differences[judged] / tau, zeros(()), targets[judged]).mean()
+    decided = judged & (targets != 0.5)
+    right = (differences > 0) == (targets > 0.5)
+    accuracy = float(right[decided].float().mean()) if decided.any() else math.nan
+    held_by_any = heldout.any(0)
+    above_chance = beats_chance(float(nll), int(held_by_any.sum()))
+    n_decided = int((held_by_any & (p_left != 0.5)).sum())
+    ensemble.fitted.fill_(True)
+    ensemble.informed.fill_(above_chance and accuracy >= INFORMED_ACCURACY)
+    ensemble.guessing.fill_(n_decided >= ENOUGH_TO_JUDGE and not above_chance)
+    return accuracy, float(masked_loss(differences / tau, p_left, heldout, index).nanmean())
 
 
 def fit_temperature(differences: Tensor, p_left: Tensor) -> float:

@@ -12,26 +12,29 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
-from prefrl.reward.batches import in_part, indices, minibatches, returns_of, rows
-from prefrl.reward.calibration import beats_chance, fit_temperature
+from prefrl.reward.batches import (
+    in_part,
+    indices,
+    judged_differences,
+    judged_returns,
+    minibatches,
+    returns_of,
+    rows,
+)
+from prefrl.reward.calibration import calibrate
 from prefrl.reward.dataset import ComparisonData
 from prefrl.reward.doubts import believed
 from prefrl.reward.ensemble import RewardEnsemble
-from prefrl.reward.losses import bradley_terry_loss
+from prefrl.reward.losses import bradley_terry_loss, masked_loss, masked_mean
 from prefrl.reward.transitive import implied_by_drawn, transitive_loss
 from prefrl.reward.unlabelled import dynamics_loss, pseudo_label_loss
 from prefrl.types import Array
 
 OVERFIT_HIGH, OVERFIT_LOW = 1.5, 1.1
 """Held-out over training loss is kept between these (Christiano et al. 2017, section 2.2.3)."""
-_JUDGED_VALUES = 2**26  # inputs judged at once: images by the thousand fill memory
 _TRAIN_SAMPLE = 256  # of each member's own comparisons, on which its training loss is reported
 _BEGIN_SAMPLE = 32  # of each member's comparisons, on which an untrained net is scaled
 _L2_STEP, _L2_LEAST, _L2_MOST = 1.5, 1e-6, 1e-1
-INFORMED_ACCURACY = 0.7
-"""Share of right held-out answers from which members that agree are taken to know the answer."""
-ENOUGH_TO_JUDGE = 100
-"""Held-out answers, ties apart, after which a reward that still guesses is not followed."""
 WORTH_PARTING = 1.5
 """Times `refit_part` comparisons, up to which a refit looks at all of them."""
 
@@ -123,16 +126,16 @@ def _fit(
     beside = _Beside(unlabelled, follows)
     differences, epochs = _passes(ensemble, task, settings, rng, beside)
     ensemble.set_scale(reference)
-    accuracy, nll = _calibrate(
+    accuracy, nll = calibrate(
         ensemble, differences.cpu(), p_left.cpu(), heldout.cpu(), task.heldout.cpu()
     )
     sample = task.drawn[:, :: math.ceil(task.drawn.shape[1] / _TRAIN_SAMPLE)]
-    calibrated = _differences(ensemble, inputs, sample) / ensemble.temperature
+    calibrated = judged_differences(ensemble, inputs, sample) / ensemble.temperature
     return FitMetrics(
         comparisons=len(p_left),
         heldout_accuracy=accuracy,
         heldout_nll=nll,
-        train_nll=float(_masked_loss(calibrated, p_left, ~heldout, sample).nanmean()),
+        train_nll=float(masked_loss(calibrated, p_left, ~heldout, sample).nanmean()),
         temperature=float(ensemble.temperature),
         epochs=epochs,
         guessing=bool(ensemble.guessing),
@@ -221,7 +224,7 @@ def _task_of(
     kept = torch.ones_like(p_left, dtype=torch.bool)
     if settings.doubt and ensemble.informed:
         every = torch.arange(len(p_left), device=p_left.device).expand_as(weights)
-        calibrated = _differences(ensemble, inputs, every) / ensemble.temperature
+        calibrated = judged_differences(ensemble, inputs, every) / ensemble.temperature
         p_left, kept = believed(calibrated, weights == 0, p_left)
         inputs, p_left, weights = rows(inputs, kept), p_left[kept], weights[:, kept]
     follows: list[Array] = []
@@ -266,8 +269,8 @@ def _passes(
                 _step(ensemble, optimizer, mean.sum() + more)
                 total += losses.detach().sum(1)
         train = total / weights.sum(1)
-        judgement = _returns(ensemble, inputs, heldout)
-        held = _masked_mean(task.losses(judgement, heldout, settings.noise), weights == 0, heldout)
+        judgement = judged_returns(ensemble, inputs, heldout)
+        held = masked_mean(task.losses(judgement, heldout, settings.noise), weights == 0, heldout)
         _adapt_l2(ensemble.l2, held, train)
         # A handful of answers may leave a member none to be judged by but its own.
         judged = float(torch.where(held.isnan(), train, held).mean())
@@ -341,69 +344,11 @@ def _step(ensemble: RewardEnsemble, optimizer: torch.optim.Optimizer, loss: Tens
     optimizer.step()
 
 
-@torch.no_grad()
-def _returns(ensemble: RewardEnsemble, inputs: Tensor, index: Tensor) -> Tensor:
-    """Returns that each member predicts for both sides of comparisons of its own, (M, K, 2)."""
-    pairs = max(1, _JUDGED_VALUES // (len(index) * inputs[0].numel()))
-    found = [returns_of(ensemble, rows(inputs, part)) for part in torch.split(index, pairs, dim=1)]
-    return torch.cat(found, dim=1)
-
-
-def _differences(ensemble: RewardEnsemble, inputs: Tensor, index: Tensor) -> Tensor:
-    """Left minus right, (M, K)."""
-    returns = _returns(ensemble, inputs, index)
-    return returns[..., 0] - returns[..., 1]
-
-
-def _masked_loss(differences: Tensor, p_left: Tensor, mask: Tensor, index: Tensor) -> Tensor:
-    """Mean loss of each member's answers that count, (M,); NaN: there are none.
-
-    Args:
-      differences: of the comparisons at `index`, (M, K).
-      p_left, mask: of all comparisons, (N,) and (M, N).
-    """
-    zero = torch.zeros_like(differences)
-    return _masked_mean(bradley_terry_loss(differences, zero, p_left[index]), mask, index)
-
-
-def _masked_mean(losses: Tensor, mask: Tensor, index: Tensor) -> Tensor:
-    """Mean of the losses (M, K) at `index` where a mask of all comparisons (M, N) is true, (M,)."""
-    counts = mask.gather(1, index)
-    return (losses * counts).sum(1) / counts.sum(1)
-
-
 def _adapt_l2(l2: Tensor, heldout: Tensor, train: Tensor) -> None:
     ratio = heldout / train
     l2[ratio > OVERFIT_HIGH] *= _L2_STEP
     l2[ratio < OVERFIT_LOW] /= _L2_STEP
     l2[l2 > 0] = l2[l2 > 0].clamp(_L2_LEAST, _L2_MOST)  # none at all stays none
-
-
-def _calibrate(
-    ensemble: RewardEnsemble, differences: Tensor, p_left: Tensor, heldout: Tensor, index: Tensor
-) -> tuple[float, float]:
-    """Set the temperature, and what held-out answers say of the ensemble.
-
-    Args:
-      differences: left minus right returns of the comparisons at `index`, (M, K).
-      p_left, heldout: of all comparisons, (N,) and (M, N).
-    Returns:
-      Accuracy on held-out answers, and their mean negative log-likelihood.
-    """
-    judged, targets = heldout.gather(1, index), p_left[index]
-    tau = fit_temperature(differences[judged], targets[judged])
-    ensemble.temperature.fill_(tau)
-    nll = bradley_terry_loss(differences[judged] / tau, torch.zeros(()), targets[judged]).mean()
-    decided = judged & (targets != 0.5)
-    right = (differences > 0) == (targets > 0.5)
-    accuracy = float(right[decided].float().mean()) if decided.any() else math.nan
-    held_by_any = heldout.any(0)
-    above_chance = beats_chance(float(nll), int(held_by_any.sum()))
-    n_decided = int((held_by_any & (p_left != 0.5)).sum())
-    ensemble.fitted.fill_(True)
-    ensemble.informed.fill_(above_chance and accuracy >= INFORMED_ACCURACY)
-    ensemble.guessing.fill_(n_decided >= ENOUGH_TO_JUDGE and not above_chance)
-    return accuracy, float(_masked_loss(differences / tau, p_left, heldout, index).nanmean())
 
 
 def _numpy(values: Tensor) -> Array:

@@ -29,6 +29,23 @@ def bradley_terry_loss(
     return -(p_left * log_left + (1 - p_left) * log_right)
 
 
+def masked_loss(differences: Tensor, p_left: Tensor, mask: Tensor, index: Tensor) -> Tensor:
+    """Mean loss of each member's answers that count, (M,); NaN: there are none.
+
+    Args:
+      differences: of the comparisons at `index`, (M, K).
+      p_left, mask: of all comparisons, (N,) and (M, N).
+    """
+    zero = torch.zeros_like(differences)
+    return masked_mean(bradley_terry_loss(differences, zero, p_left[index]), mask, index)
+
+
+def masked_mean(losses: Tensor, mask: Tensor, index: Tensor) -> Tensor:
+    """Mean of the losses (M, K) at `index` where a mask of all comparisons (M, N) is true, (M,)."""
+    counts = mask.gather(1, index)
+    return (losses * counts).sum(1) / counts.sum(1)
+
+
 def _with_noise(log_p: Tensor, noise: float) -> Tensor:
     if noise == 0:
         return log_p
