@@ -10,12 +10,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from prefrl.agents.relabel import RelabelledReplayBuffer, RelabelledRolloutBuffer
     from prefrl.api import learn, load_run
     from prefrl.environments import make_env
     from prefrl.labelers import LABELERS
     from prefrl.queries import STRATEGIES
     from prefrl.recorder import Recorder
-    from prefrl.relabel import RelabelledReplayBuffer, RelabelledRolloutBuffer
     from prefrl.reward.ensemble import RewardEnsemble
     from prefrl.reward.nets import REWARD_NETS
     from prefrl.store import ComparisonStore
@@ -32,8 +32,8 @@ _HOMES = {
     "PrefrlError": "prefrl.types",
     "Query": "prefrl.types",
     "Recorder": "prefrl.recorder",
-    "RelabelledReplayBuffer": "prefrl.relabel",
-    "RelabelledRolloutBuffer": "prefrl.relabel",
+    "RelabelledReplayBuffer": "prefrl.agents.relabel",
+    "RelabelledRolloutBuffer": "prefrl.agents.relabel",
     "RewardEnsemble": "prefrl.reward.ensemble",
     "Segment": "prefrl.types",
     "learn": "prefrl.api",

@@ -11,6 +11,7 @@ from numpy.random import Generator
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
+from prefrl.agents.relabel import RelabelledReplayBuffer, RelabelledRolloutBuffer, buffer_of
 from prefrl.config import EnvConfig, LabelConfig, RewardConfig, RunConfig, validate
 from prefrl.labelers import LABELERS, Labeler
 from prefrl.loop import PreferenceLoop
@@ -18,7 +19,6 @@ from prefrl.names import choose
 from prefrl.plugins import load_plugins
 from prefrl.process import set_up_process
 from prefrl.recorder import Recorder
-from prefrl.relabel import RelabelledReplayBuffer, RelabelledRolloutBuffer, buffer_of
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.reward.fit import FitSettings
 from prefrl.reward.fitters import InlineFitter

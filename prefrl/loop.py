@@ -13,13 +13,13 @@ from numpy.random import Generator
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
+from prefrl.agents.exploration import explore
+from prefrl.agents.relabel import buffer_of
 from prefrl.asking import Asker
-from prefrl.exploration import explore
 from prefrl.labelers import Labeler, is_asked
 from prefrl.labelers.oracle import LATE_EPISODES
 from prefrl.queries import Strategy
 from prefrl.recorder import Recorder
-from prefrl.relabel import buffer_of
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.reward.fit import FitMetrics
 from prefrl.reward.fitters import Fitter

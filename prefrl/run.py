@@ -17,8 +17,9 @@ from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from prefrl import checkpoints
-from prefrl.agents import AgentSpec, agent_spec, is_finite
-from prefrl.beginning import Beginning
+from prefrl.agents.beginning import Beginning
+from prefrl.agents.relabel import keep_in_step
+from prefrl.agents.spec import AgentSpec, agent_spec, is_finite
 from prefrl.config import EnvConfig, LabelConfig, RewardConfig, RunConfig, first_batch
 from prefrl.environments import import_module, make_env, max_episode_steps, resolve
 from prefrl.keeper import Keeper
@@ -32,7 +33,6 @@ from prefrl.pools import draws
 from prefrl.process import choose_device, set_up_process
 from prefrl.queries import STRATEGIES
 from prefrl.recorder import Recorder
-from prefrl.relabel import keep_in_step
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.reward.fit import FitSettings
 from prefrl.reward.fitters import BackgroundFitter, Fitter, InlineFitter

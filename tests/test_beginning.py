@@ -11,7 +11,7 @@ from stable_baselines3 import PPO, SAC
 from torch import Tensor
 
 import prefrl
-from prefrl.beginning import Beginning
+from prefrl.agents.beginning import Beginning
 from prefrl.checkpoints import tensors_of
 from prefrl.config import PRESETS, RunConfig, from_mapping, load
 from prefrl.loop import PreferenceLoop

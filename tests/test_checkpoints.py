@@ -14,7 +14,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
 from prefrl import checkpoints
-from prefrl.agents import agent_spec
+from prefrl.agents.spec import agent_spec
 from prefrl.environments import make_env
 from prefrl.loop import act_at_random
 from prefrl.reward.ensemble import RewardEnsemble

@@ -10,7 +10,7 @@ from stable_baselines3 import PPO, SAC
 from torch import Tensor
 
 import prefrl
-from prefrl.exploration import MEMORY, NEIGHBOUR, StateEntropy, explore
+from prefrl.agents.exploration import MEMORY, NEIGHBOUR, StateEntropy, explore
 from prefrl.types import PrefrlError
 
 SPACE = spaces.Box(-np.inf, np.inf, (2,), np.float32)

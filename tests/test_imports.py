@@ -14,14 +14,13 @@ import prefrl
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# types <- {losses, segments, store, queries, nets} <- ensemble <- {fit, relabel} <- loop <- cli
 LAYERS = [
     [f"prefrl.{name}" for name in layer.split()]
     for layer in (
         "types",
         "reward.losses segments store queries reward.nets",
         "reward.ensemble",
-        "reward.fit relabel",
+        "reward.fit agents.relabel",
         "loop",
         "cli",
     )

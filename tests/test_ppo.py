@@ -14,7 +14,7 @@ from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import Tensor
 
-from prefrl.ppo import FastPolicy, FastPPO, _one_gradient, gaussian_mlps
+from prefrl.agents.ppo import FastPolicy, FastPPO, _one_gradient, gaussian_mlps
 
 SETTINGS: dict[str, Any] = {"n_steps": 64, "batch_size": 32, "n_epochs": 3, "seed": 3}
 

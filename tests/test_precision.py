@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from prefrl import precision
-from prefrl.agents import agent_spec
+from prefrl.agents.spec import agent_spec
 from prefrl.environments import make_vec_env
 from prefrl.precision import Bfloat16CNN, to_working_type
 from prefrl.reward.nets import MemberConvNet, drop_half

@@ -14,15 +14,15 @@ from sb3_contrib import TRPO
 from stable_baselines3 import A2C, PPO, SAC
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from prefrl.critic import Critic
-from prefrl.recorder import Recorder
-from prefrl.relabel import (
+from prefrl.agents.critic import Critic
+from prefrl.agents.relabel import (
     RelabelledReplayBuffer,
     RelabelledRolloutBuffer,
     ReturnScale,
     discounted_returns,
     keep_in_step,
 )
+from prefrl.recorder import Recorder
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.types import Array, PrefrlError
 

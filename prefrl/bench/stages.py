@@ -12,10 +12,10 @@ from typing import Any
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecNormalize
 
+from prefrl.agents.ppo import FastPolicy, FastPPO
+from prefrl.agents.relabel import RelabelledRolloutBuffer
 from prefrl.asking import Asker
-from prefrl.ppo import FastPolicy, FastPPO
 from prefrl.recorder import Recorder
-from prefrl.relabel import RelabelledRolloutBuffer
 from prefrl.reward.fitters import InlineFitter
 from prefrl.segments import SegmentPool
 from prefrl.store import ComparisonStore

@@ -10,9 +10,9 @@ import torch
 from numpy.random import Generator
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from prefrl.agents import is_finite
-from prefrl.beginning import Beginning
-from prefrl.relabel import RelabelledRolloutBuffer, buffer_of
+from prefrl.agents.beginning import Beginning
+from prefrl.agents.relabel import RelabelledRolloutBuffer, buffer_of
+from prefrl.agents.spec import is_finite
 from prefrl.spaces import to_vectors
 from prefrl.types import Array, PrefrlError
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from prefrl.agents.relabel import RelabelledRolloutBuffer, ReturnScale, buffer_of
 from prefrl.checkpoints import put_back, tensors_of
-from prefrl.relabel import RelabelledRolloutBuffer, ReturnScale, buffer_of
 
 
 class Beginning:

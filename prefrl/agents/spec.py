@@ -20,12 +20,12 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 from torch.distributions import Normal
 
+from prefrl.agents.ppo import FastPolicy, FastPPO, check_finite
+from prefrl.agents.reinforce import REINFORCE
+from prefrl.agents.relabel import RelabelledReplayBuffer, RelabelledRolloutBuffer
 from prefrl.names import choose
-from prefrl.ppo import FastPolicy, FastPPO, check_finite
 from prefrl.precision import Bfloat16CNN
 from prefrl.recorder import Recorder
-from prefrl.reinforce import REINFORCE
-from prefrl.relabel import RelabelledReplayBuffer, RelabelledRolloutBuffer
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.types import PrefrlError
 
