@@ -30,7 +30,7 @@ from prefrl.types import Array, MachineError, PrefrlError, Segment
 
 def asks_nobody(config: RunConfig) -> bool:
     """Whether a configuration's labeler, a name in LABELERS, is one who is never asked."""
-    return not is_asked(LABELERS[config.labels.labeler])
+    return not is_asked(LABELERS[config.labels.labeler](default_rng(0)))
 
 
 @contextmanager

@@ -103,12 +103,25 @@ class Asker:
         again = round(self.reuse * (n - recent)) if self._known else 0
         if again:  # numbered after the pool's
             pairs[n - again :, 0] = len(self.pool) + self.rng.integers(len(self._known), size=again)
+        if recent or again:
+            pairs = self._different(pairs)
         used, where = np.unique(pairs, return_inverse=True)
         segments = [self._segment(int(i)) for i in used]
         returns = self.reward.member_returns(segments)[:, where.reshape(pairs.shape)]
         features = self.reward.features(segments)[where.reshape(pairs.shape)]
         asked = np.array(self._asked).reshape(-1, features[0].size)
         return Candidates(returns, features.reshape(len(pairs), -1), asked), pairs
+
+    def _different(self, pairs: Array) -> Array:
+        """Without those that are there already, and those of a segment with itself.
+
+        The newest segments are in the pool, and so may be those that were asked about before.
+        """
+        sides = np.array([id(self._segment(int(i))) for i in pairs.flat]).reshape(pairs.shape)
+        sides.sort(axis=1)
+        firsts = np.sort(np.unique(sides, axis=0, return_index=True)[1])
+        different: Array = pairs[firsts[sides[firsts, 0] != sides[firsts, 1]]]
+        return different
 
     def _segment(self, i: int) -> Segment:
         return self.pool[i] if i < len(self.pool) else self._known[i - len(self.pool)]

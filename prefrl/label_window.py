@@ -27,8 +27,8 @@ def label_window(run: RunDir, console: Console) -> Iterator[None]:
     if not has_display():
         _say(
             console,
-            f"no display, so no window opens here: `prefrl label {run.path}` opens it on a machine "
-            "that has one and this folder, or here over `ssh -X`; training goes on meanwhile",
+            f"no display, so no window opens here: log in to this machine with `ssh -X`, and "
+            f"`prefrl label {run.path}` opens it there; training goes on meanwhile",
         )
         yield
         return

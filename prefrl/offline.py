@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from numpy.random import Generator
 from stable_baselines3.common.utils import set_random_seed
 
@@ -43,7 +45,8 @@ def ask_offline(run: RunDir, n: int, rng: Generator) -> int:
     cut = min(labels.pool_size, rows * config.env.n_envs // length)
     seed = int(rng.integers(2**31))
     pool = SegmentPool(labels.pool_size)
-    pool.add(policy_segments(agent, config, rng, cut, rows, seed=seed))
+    played = policy_segments(agent, config, rng, cut, rows, seed=seed)
+    pool.add([replace(segment, step=step) for segment in played])
     if len(pool) < 2:
         raise PrefrlError(
             f"no episode of the agent in {run.path} is as long as a segment ({length} steps): "

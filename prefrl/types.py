@@ -99,7 +99,8 @@ class Viewing:
     """How a labeler looked at a pair before the answer.
 
     Attributes:
-      seconds: time from when the pair was first shown to the answer.
+      seconds: time before the answer in which the pair was on the screen, since it was last put
+        there.
       watched: share of the clip that was watched; NaN where nobody watched.
       swapped: the left segment was shown on the right.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,15 +20,31 @@ from prefrl.types import Array, Segment
 def test_a_share_of_the_candidates_is_of_the_newest_batch(
     segment_of: Callable[..., Segment], ensemble_of: Callable[..., RewardEnsemble], share: float
 ) -> None:
-    pool = SegmentPool(100)
-    pool.add([segment_of(np.zeros((8, 3))) for _ in range(90)])
-    pool.add([segment_of(np.ones((8, 3))) for _ in range(10)])
+    pool = SegmentPool(400)
+    pool.add([segment_of(np.zeros((8, 3))) for _ in range(360)])
+    pool.add([segment_of(np.ones((8, 3))) for _ in range(40)])
     asker = Asker(pool, ensemble_of(), STRATEGIES["uniform"], 10, default_rng(0), share)
     queries, row = asker.best(40, 0.0, step=2)
-    assert row["candidates"] == 400 and len(queries) == 40
+    assert 390 <= row["candidates"] <= 400 and len(queries) == 40
     new = np.mean([q.left.obs.all() and q.right.obs.all() for q in queries])
     assert new == pytest.approx(share + (1 - share) * 0.01, abs=0.2)
     assert all(q.left is not q.right for q in queries)
+
+
+@pytest.mark.parametrize("how", [{"on_policy_share": 0.5}, {"reuse": 0.5}, {}])
+def test_no_pair_is_asked_twice_in_a_batch(
+    segment_of: Callable[..., Segment], ensemble_of: Callable[..., RewardEnsemble], how: Any
+) -> None:
+    """Nor a segment with itself: what was asked about before may still be in the pool."""
+    pool = SegmentPool(60)
+    pool.add([segment_of(np.full((8, 3), i)) for i in range(50)])
+    pool.add([segment_of(np.full((8, 3), i)) for i in range(50, 60)])
+    asker = Asker(pool, ensemble_of(), STRATEGIES["uniform"], 1, default_rng(0), **how)
+    for step in range(20):
+        queries, row = asker.best(80, 0.0, step)
+        assert len(queries) == row["candidates"] > 40
+        assert all(q.left is not q.right for q in queries)
+        assert len({frozenset((id(q.left), id(q.right))) for q in queries}) == len(queries)
 
 
 def test_a_distance_is_kept_from_the_latest_pairs(

@@ -87,7 +87,7 @@ def test_what_people_said_is_synchronised_and_leases_are_not(store: ComparisonSt
     store.answer(1, Preference.LEFT, "ann")
     assert pragma(store, "synchronous") == 2
     leases()
-    check = store.check_of(1, "repeat", False, "a")
+    check = store.check_of(1, "repeat", "a")
     store.record_check(check, Preference.LEFT, "ann")
     assert pragma(store, "synchronous") == 2
     leases()

@@ -82,6 +82,7 @@ def test_as_many_as_wanted_about_the_newest_agent(run: RunDir) -> None:
         assert np.isfinite(query.disagreement)
         for segment in (query.left, query.right):
             assert len(segment) == length and segment.obs.std() > 0
+            assert segment.step == step_of(run)
             assert segment.render_states is not None and len(segment.render_states) == length
     assert len(set(told(asked))) >= 6, "a pair may be drawn twice"
 

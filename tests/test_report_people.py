@@ -284,7 +284,7 @@ def answered(run: Path, viewing: Viewing, n: int = 30, labeler: str = "ann") -> 
             assert query.id is not None
             store.answer(query.id, LEFT, labeler, viewing, now=1e9 + 10 * i)
             if i % 10 == 5:
-                again = store.check_of(query.id, REPEAT, False, f"{labeler}-{i}")
+                again = store.check_of(query.id, REPEAT, f"{labeler}-{i}")
                 store.record_check(again, RIGHT, labeler, viewing, now=1e9 + 10 * i + 1)
     return run
 

@@ -141,7 +141,7 @@ def test_numpy_scalars_are_numbers(store: ComparisonStore) -> None:
     only = store.comparisons(after=whole(0))[0]
     assert (only.query.disagreement, only.query.step) == (0.25, 5)
     assert (only.seconds, only.watched, only.swapped, only.answered_at) == (2, 0.5, True, 9)
-    check = store.check_of(whole(1), "repeat", np.bool_(True), "a")  # type: ignore[arg-type]
+    check = store.check_of(whole(1), "repeat", "a")  # type: ignore[arg-type]
     of_numpy = dataclasses.replace(check, left_id=whole(1), query_id=whole(1))
     assert store.record_check(of_numpy, TIE, "ann", looked, now=real(9)) == 1
     assert store.checks()[0].query_id == 1
@@ -429,41 +429,29 @@ def test_segments_are_sampled_from_the_newest_queries(store: ComparisonStore) ->
 def test_a_check_of_an_answer(store: ComparisonStore) -> None:
     store.add([*questions(1), Query(segment(1), segment(2))])
     with pytest.raises(PrefrlError, match="query 2 has no answer to check: answer it first"):
-        store.check_of(2, "repeat", False, "a")
+        store.check_of(2, "repeat", "a")
     store.answer(2, TIE, "ann")
     store.revise(2, LEFT, "bob")
-    same = store.check_of(2, "repeat", False, "a")
+    same = store.check_of(2, "repeat", "a")
     assert (same.name, same.kind, same.query_id, same.expected) == ("a", "repeat", 2, LEFT)
     assert (same.left.obs[0, 0], same.right.obs[0, 0]) == (1, 2)
-    mirrored = store.check_of(2, "mirror", True, "b")
-    assert (mirrored.name, mirrored.query_id, mirrored.expected) == ("b", 2, RIGHT)
-    assert (mirrored.left.obs[0, 0], mirrored.right.obs[0, 0]) == (2, 1)
-    assert (mirrored.left_id, mirrored.right_id) == (same.right_id, same.left_id) == (4, 3)
+    assert (same.left_id, same.right_id) == (3, 4)
     store.revise(2, None, "bob")
     for number in (2, 99):
         with pytest.raises(PrefrlError, match=f"query {number} has no answer to check"):
-            store.check_of(number, "repeat", False, "a")
-
-
-@pytest.mark.parametrize("answer", [TIE, INCOMPARABLE])
-def test_an_answer_without_sides_is_expected_mirrored_too(
-    store: ComparisonStore, answer: Preference
-) -> None:
-    store.add(questions(1))
-    store.answer(1, answer, "ann")
-    assert store.check_of(1, "mirror", True, "a").expected is answer
+            store.check_of(number, "repeat", "a")
 
 
 def test_checks_are_no_labels(store: ComparisonStore) -> None:
     store.add(questions(2))
     store.answer(1, LEFT, "ann")
     before = store.counts(), store.answer_log(), [c.id for c in store.comparisons()]
-    check = store.check_of(1, "mirror", True, "a")
+    check = store.check_of(1, "mirror", "a")
     assert store.record_check(check, RIGHT, "ann", Viewing(1.5, 0.5, True), now=9.0) == 1
     assert (store.counts(), store.answer_log(), [c.id for c in store.comparisons()]) == before
-    assert store.checks() == [CheckRow("a", "mirror", 1, RIGHT, RIGHT, "ann", 9.0, 1.5, 0.5, True)]
+    assert store.checks() == [CheckRow("a", "mirror", 1, LEFT, RIGHT, "ann", 9.0, 1.5, 0.5, True)]
     store.undo(1, "window", "ann")  # what was expected then stays as it was
-    assert store.checks()[0].expected is RIGHT
+    assert store.checks()[0].expected is LEFT
 
 
 def test_the_last_row_of_a_name_is_its_standing_answer(
@@ -501,7 +489,7 @@ def test_how_a_pair_was_looked_at_comes_out_as_it_went_in(
     number = store.add([Query(segment(), segment())])[0].id or 0
     viewing = Viewing(seconds, watched, swapped)
     store.answer(number, answer, "ann", viewing)
-    store.record_check(store.check_of(number, "repeat", swapped, "a"), answer, "ann", viewing)
+    store.record_check(store.check_of(number, "repeat", "a"), answer, "ann", viewing)
     rows = [store.comparisons()[-1], store.answer_log()[-1], store.checks()[-1]]
     for row in rows:
         assert row.preference is answer
@@ -577,7 +565,7 @@ def test_a_store_of_version_1_is_migrated_in_place(engine: sa.Engine, where: str
     with ComparisonStore(where) as store:
         assert store.renew("cas", [1, 2, 3, 4], now=1000.0) == {2, 3}
         assert store.answer(2, LEFT, "cas", Viewing(1.0, 0.5, swapped=True)) == 5
-        assert store.record_check(store.check_of(1, "mirror", True, "a"), TIE, "bob") == 1
+        assert store.record_check(store.check_of(1, "mirror", "a"), TIE, "bob") == 1
         assert store.undo(1, "window", "bob") == 6
         assert [(r.query_id, r.watched, r.swapped) for r in store.answer_log()] == [(2, 0.5, True)]
     with engine.connect() as connection:

@@ -42,7 +42,7 @@ store = ComparisonStore(sys.argv[1])
 rows = store.answer_log("ann")
 print("open", flush=True)
 for row in rows:
-    check = store.check_of(row.query_id, "mirror", True, str(row.query_id))
+    check = store.check_of(row.query_id, "mirror", str(row.query_id))
     store.record_check(check, check.expected, "ann")
     os.write(log, f"check {row.query_id}\\n".encode())
     store.undo(row.query_id, "window", "ann", lease_seconds=600)

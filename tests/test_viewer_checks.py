@@ -15,7 +15,7 @@ import viewer.feed
 from prefrl.label_quality import OBVIOUS, REPEAT, REPEAT_SWAPPED, quality
 from prefrl.store import CheckRow, ComparisonStore
 from prefrl.types import Preference, Viewing
-from viewer.checks import CHECK_SHARE, REPEAT_AFTER, clearest, next_check
+from viewer.checks import CHECK_SHARE, REPEAT_AFTER, REPEATS, clearest, next_check
 from viewer.state import Action, Key
 
 N = 900
@@ -184,6 +184,12 @@ def test_the_better_of_an_obvious_pair_is_expected_wherever_it_is(store: Compari
         assert stored.true_return == check.left.true_return, "its number is that of its clip"
         seen.add((returns, swapped))
     assert len(seen) == 4
+
+
+def test_obvious_pairs_are_left_out_where_they_would_not_do(store: ComparisonStore) -> None:
+    answered(store, REPEAT_AFTER + 2, true_return=float)
+    drawn = [next_check(store, "ann", default_rng(seed), REPEATS) for seed in range(40)]
+    assert {check.kind for check, _ in filter(None, drawn)} == set(REPEATS)
 
 
 @pytest.mark.parametrize(

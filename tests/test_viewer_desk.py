@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,16 +20,21 @@ from viewing import (
     ANSWERS,
     PATIENCE,
     Done,
+    Painter,
     Sitting,
     questions,
     recorded,
     run_at,
+    segment,
     wait_until,
 )
 
 import prefrl.store.comparisons
 import prefrl.store.reading
 import viewer.feed
+import viewer.session
+from prefrl.metrics import append_metrics
+from prefrl.rundir import RunDir
 from prefrl.store import ComparisonStore, Counts
 from prefrl.types import MachineError, Preference
 from viewer.feed import AHEAD, LEASE_SECONDS
@@ -140,6 +146,18 @@ def test_eight_pairs_are_ready_ahead(store: ComparisonStore, sit: Sit) -> None:
         assert ann.desk.next_pair() is not None
 
 
+@pytest.mark.parametrize(("pairs_of_room", "waiting"), [(0, 2), (3, 3), (99, AHEAD)])
+def test_fewer_wait_where_they_are_large(
+    sit: Sit, pairs_of_room: int, waiting: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_a_pair = sum(clip.pictures.nbytes for clip in Painter().draw([segment(0), segment(1)]))
+    monkeypatch.setattr(viewer.feed, "_AHEAD_BYTES", pairs_of_room * of_a_pair)
+    ann = sit(30)
+    drawn_ahead(ann, waiting)
+    time.sleep(0.05)  # time for more
+    assert ann.feeder.waiting() == waiting
+
+
 def test_a_pair_that_is_drawn_is_there_at_once(sit: Sit, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the thread that draws is doing: drawing, or waiting for the database."""
     ann = sit(30)
@@ -245,13 +263,33 @@ def test_an_answer_elsewhere_is_told_and_stands(store: ComparisonStore, sit: Sit
     key = ann.shown().key
     store.answer(int(key), Preference.TIE, "bob")
     ann.press(LEFT)
-    assert ann.told == [f"query {key} has an answer: revise it, or claim another"]
+    assert ann.told == ["somebody else answered this pair first: here is another"]
     assert ann.state.answered == ()
     assert key not in everything(ann)
     ((row),) = store.answer_log("bob")
     assert (row.query_id, row.preference) == (key, Preference.TIE)
     assert len(store.answer_log("ann")) == 4 == len(store.comparisons()) - 1
     assert not ann.feeder.drawing, "it is not held any longer"
+
+
+def test_what_the_run_is_told_while_the_window_is_open_is_seen(
+    store: ComparisonStore, sit: Sit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is resumed with a larger budget has not had all its answers."""
+    monkeypatch.setattr(viewer.session, "_LOOK_EVERY", 0.0)
+    ann, run = sit(2), RunDir(Path(store.where).parent)
+    config = run.config()
+    run.write_config(replace(config, labels=replace(config.labels, budget=2), steps=10_000))
+    everything(ann)
+    assert ann.desk.said().waiting.startswith("All 2 answers are given.")
+    run.write_config(replace(config, labels=replace(config.labels, budget=50), steps=20_000))
+    assert ann.desk.said().status.startswith("2 of 50 labels")
+    goes_on = f"prefrl train --resume {run.path}"
+    assert f"{goes_on} goes on with your answers." in ann.desk.said().waiting
+    append_metrics(run.metrics_path, {"step": 20_000, "steps_per_second": 1.0})
+    nothing = ann.desk.said().waiting
+    assert f"{goes_on} --steps MORE goes on with your answers." in nothing
+    assert "This window, opened again, has more" in nothing
 
 
 def test_a_full_disk_is_told_and_the_pair_stays(store: ComparisonStore, sit: Sit) -> None:
@@ -701,7 +739,7 @@ def test_whatever_is_pressed_is_what_the_store_holds(steps: list[Any], seed: int
             if ann.state.leaving:
                 break
         ann.feeder.close()
-        told = ("the disk is full", "has an answer: revise it", "was answered by bob")
+        told = ("the disk is full", "answered this pair first", "was answered by bob")
         assert all(any(words in text for words in told) for text in ann.told)
         assert recorded(run.store_path) == [d for d in ann.done if isinstance(d.key, int)]
         assert recorded(run.store_path, "checks") == [d for d in ann.done if isinstance(d.key, str)]

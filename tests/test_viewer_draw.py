@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pygame
@@ -119,6 +120,23 @@ def test_everything_has_its_place(width: int, height: int, review: bool) -> None
 def test_a_window_of_any_size_is_drawn(name: str, size: tuple[int, int]) -> None:
     of, said, _ = VIEWS[name]
     assert drawn(of, said, size).shape == (size[1], size[0], 3)
+
+
+def test_an_instruction_that_does_not_fit_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+
+    def write(surface: pygame.Surface, text: str, *how: Any, **more: Any) -> int:
+        written.append(text)
+        return 20
+
+    monkeypatch.setattr("viewer.draw.write", write)
+    for times, whole in ((1, True), (30, False)):
+        written.clear()
+        text = " ".join(["but never one that lies down"] * times)
+        drawn(SHOWN, replace(SAID, instruction=text), LEAST_SIZE)
+        lines = written[: written.index(SAID.status)]
+        assert (" ".join(lines) == text) is whole
+        assert len(lines) <= 3 and lines[-1].endswith("\u2026") is not whole
 
 
 @pytest.mark.parametrize("shape", [(84, 84), (210, 160), (400, 600), (480, 480)])

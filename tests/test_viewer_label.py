@@ -17,6 +17,7 @@ from viewing import Painter, questions, wait_until
 
 import viewer.label
 from prefrl.config import from_mapping
+from prefrl.label_quality import OBVIOUS
 from prefrl.render import window
 from prefrl.rundir import RunDir
 from prefrl.store import ComparisonStore
@@ -68,7 +69,7 @@ def test_without_a_display_the_remedy_is_named(
     done = prefrl("label", "run", *words)
     assert done.status == 2
     assert done.err.startswith("prefrl: there is no display for a window: run this where DISPLAY ")
-    assert "`ssh -X`" in done.err and "or run `prefrl label run` on a machine with one" in done.err
+    assert "`ssh -X`" in done.err and "or run `prefrl label run` at this machine's own" in done.err
 
 
 def test_training_for_people_without_a_display_says_where_to_answer(
@@ -106,8 +107,11 @@ def test_training_for_people_without_a_display_says_where_to_answer(
         signal.signal(signal.SIGINT, before)
     assert len(answered) == 12 and done.status == 130, done.err
     said = " ".join(done.out.split())
-    assert "no display, so no window opens here: `prefrl label run` opens it on a machine" in said
-    assert "`ssh -X`" in said and "`prefrl train --resume run` goes on with it" in said
+    assert "no display, so no window opens here: log in to this machine with `ssh -X`" in said
+    assert (
+        "`prefrl label run` opens it there" in said
+        and "`prefrl train --resume run` goes on with it" in said
+    )
     assert not Path("run/viewer.log").exists()
 
 
@@ -194,6 +198,14 @@ def test_an_instruction_is_kept_with_the_run(prefrl: Prefrl, no_display: None) -
 def test_without_one_it_is_the_environments(env_id: str, wanted: str) -> None:
     config = from_mapping({"env": {"id": env_id}})
     assert viewer.label.instruction_of(config).startswith(wanted)
+
+
+def test_true_returns_check_nobody_who_wants_something_else() -> None:
+    """Whoever is asked for the opposite answers all of them wrongly, however attentive."""
+    theirs = "Choose the clip in which the cheetah runs forward."
+    assert OBVIOUS in viewer.label.checked_by("", theirs)
+    assert OBVIOUS not in viewer.label.checked_by("Backward!", "Backward!")
+    assert OBVIOUS not in viewer.label.checked_by("", viewer.label.UNKNOWN)
 
 
 # ---- a sitting

@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from types import FrameType
 
 import pygame
@@ -61,6 +60,7 @@ class Window:
         self._screen = pygame.display.set_mode(USUAL_SIZE, pygame.RESIZABLE)
         self._drawn: tuple[View, Said, tuple[int, int]] | None = None
         self._answered_at: float | None = None
+        self._ended = False
         self._joysticks: list[pygame.joystick.JoystickType] = []
         self.waits: list[float] = []
         pygame.key.set_repeat()  # a key that is held down counts once
@@ -70,7 +70,7 @@ class Window:
     def show(self) -> None:
         """Until the person leaves."""
         with _leaving_on_sigterm(self._leave):
-            while not self._state.leaving:
+            while not (self._state.leaving or self._ended):
                 self.turn()
 
     def turn(self) -> None:
@@ -84,7 +84,8 @@ class Window:
         self._draw()
 
     def _leave(self) -> None:
-        self._state = replace(self._state, leaving=True)
+        """Not by the state, which may just be on its way to another one."""
+        self._ended = True
 
     def _events(self) -> Iterator[pygame.event.Event]:
         waiting = self._state.pair is None and not self._state.away

@@ -11,6 +11,8 @@ from prefrl.label_quality import DECIDED, OBVIOUS, REPEAT, REPEAT_SWAPPED
 from prefrl.store import Check, ComparisonStore
 from prefrl.types import Preference, Segment
 
+REPEATS = (REPEAT, REPEAT_SWAPPED)
+KINDS = (*REPEATS, OBVIOUS)
 CHECK_SHARE = 0.05
 """Of the pairs."""
 REPEAT_AFTER = 15
@@ -20,14 +22,18 @@ _CLEAR = 0.5
 """A difference in true return is obvious at this share of the size of the larger one."""
 
 
-def next_check(store: ComparisonStore, labeler: str, rng: Generator) -> tuple[Check, bool] | None:
+def next_check(
+    store: ComparisonStore, labeler: str, rng: Generator, kinds: Sequence[str] = KINDS
+) -> tuple[Check, bool] | None:
     """A check of one of the kinds that are possible, and whether its sides are swapped.
 
     Repeats show a pair that this labeler decided a while ago, on the same sides or on the other
     ones; an obvious pair differs much in true return, where there is one.
+
+    Args:
+      kinds: those to choose from. Obvious pairs are for whoever wants what the environment rewards.
     """
-    kinds = [REPEAT, REPEAT_SWAPPED, OBVIOUS]
-    for kind in rng.permutation(kinds):
+    for kind in rng.permutation(list(kinds)):
         found = _obvious(store, rng) if kind == OBVIOUS else _repeat(store, labeler, str(kind), rng)
         if found is not None:
             return found
@@ -46,7 +52,7 @@ def _repeat(
     if not earlier:
         return None
     row = earlier[int(rng.integers(len(earlier)))]
-    check = store.check_of(row.query_id, kind, mirrored=False, name=_name(kind, rng))
+    check = store.check_of(row.query_id, kind, _name(kind, rng))
     return check, row.swapped != (kind == REPEAT_SWAPPED)
 
 

@@ -53,6 +53,7 @@ NAMED = {
 }
 """Answers in the window's words."""
 GIVEN = "\u2713"
+_MOST_LINES = 3  # of the instruction
 """Marks the answer that stands, in a review, and one that has just been given."""
 
 
@@ -112,7 +113,9 @@ def _header(surface: pygame.Surface, places: Layout, view: View, said: Said) -> 
     lines = wrapped(said.instruction, size, box.width)
     if len(lines) > 2:
         size = places.text
-        lines = wrapped(said.instruction, size, box.width)[:3]
+        lines = wrapped(said.instruction, size, box.width)
+        last = " ".join(lines[_MOST_LINES - 1 :])
+        lines = [*lines[: _MOST_LINES - 1], cut(last, size, box.width, bold=True)]
     y = box.top
     for line in lines:
         y += write(surface, line, size, INK, (box.centerx, y), "midtop", bold=True)

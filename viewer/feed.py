@@ -13,12 +13,14 @@ from numpy.random import Generator
 
 from prefrl.store import Check, ComparisonStore
 from prefrl.types import Query
-from viewer.checks import CHECK_SHARE, next_check
+from viewer.checks import CHECK_SHARE, KINDS, next_check
 from viewer.clips import Clip, ClipProcess
 from viewer.state import Key, Pair
 
 AHEAD = 8
 """Pairs that are drawn and wait."""
+_AHEAD_BYTES, _AHEAD_LEAST = 200 * 2**20, 2
+"""Fewer wait where their pictures come to so much, but never fewer than two."""
 LEASE_SECONDS = 60.0
 _RENEW_SECONDS = LEASE_SECONDS / 4
 _IDLE_SECONDS = 0.1
@@ -53,6 +55,11 @@ class ReadyPair:
         left, right = self.clips
         return Pair(self.key, (len(left), len(right)), left.fps)
 
+    @property
+    def nbytes(self) -> int:
+        """Of its pictures."""
+        return sum(clip.pictures.nbytes for clip in self.clips or ())
+
     def drawn(self, clips: ClipProcess) -> ReadyPair:
         """The same with its clips."""
         if self.clips is not None:
@@ -71,6 +78,7 @@ class Feeder:
       labeler: whose answers are checked.
       rng: draws sides and checks.
       checks: share of the pairs that are checks.
+      check_kinds: which these may be.
     """
 
     def __init__(
@@ -82,9 +90,10 @@ class Feeder:
         rng: Generator,
         ahead: int = AHEAD,
         checks: float = CHECK_SHARE,
+        check_kinds: Sequence[str] = KINDS,
     ) -> None:
         self._store, self._clips, self._worker, self._labeler = store, clips, worker, labeler
-        self._rng, self._ahead, self._checks = rng, ahead, checks
+        self._rng, self._ahead, self._checks, self._kinds = rng, ahead, checks, check_kinds
         self._lock = threading.Lock()  # never kept while something is drawn, read or written
         self._leases = threading.RLock()  # around whatever changes the leases and what is held
         self._ready: deque[ReadyPair] = deque()
@@ -183,7 +192,7 @@ class Feeder:
         """Draw a pair where one is wanted and there is one."""
         with self._lock:
             urgent = self._to_draw[0] if self._to_draw else None
-            full = self._resting or len(self._ready) >= self._ahead
+            full = self._resting or self._enough()
             now = self._round
         if urgent is not None:
             self._keep(urgent.drawn(self._clips), now, first=True)
@@ -192,6 +201,12 @@ class Feeder:
         for pair in asked:
             self._keep(pair.drawn(self._clips), now)
         return bool(asked)
+
+    def _enough(self) -> bool:
+        """Whether as many pairs wait as are wanted, or as there is room for."""
+        drawn = len(self._ready)
+        size = sum(pair.nbytes for pair in self._ready)
+        return drawn >= self._ahead or (drawn >= _AHEAD_LEAST and size >= _AHEAD_BYTES)
 
     def _ask(self, now: int) -> Sequence[ReadyPair]:
         """The next query, and now and then a check before it."""
@@ -205,7 +220,7 @@ class Feeder:
                 self._held.add(query.id)
         pairs = [ReadyPair(query, bool(self._rng.random() < 0.5))]
         if self._rng.random() < self._checks / (1 - self._checks):
-            found = next_check(self._store, self._labeler, self._rng)
+            found = next_check(self._store, self._labeler, self._rng, self._kinds)
             if found is not None:
                 pairs.insert(0, ReadyPair(*found))
         return pairs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 
@@ -22,6 +22,7 @@ from prefrl.rundir import RunDir
 from prefrl.store import ComparisonStore
 from prefrl.types import PrefrlError
 from viewer.app import Window
+from viewer.checks import KINDS, REPEATS
 from viewer.clips import ClipProcess
 from viewer.feed import Feeder
 from viewer.keys import bindings
@@ -58,8 +59,11 @@ def label(run: RunDir, console: Console, options: Options) -> None:
         with closing(clips):
             _ask(run, store, console, options.offline)
             worker = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-            with closing(Feeder(store, clips, worker, options.name, default_rng())) as feeder:
-                desk = LabelDesk(run, store, feeder, options.name, worker, instruction_of(config))
+            name, asked = options.name, instruction_of(config)
+            kinds = checked_by(config.viewer.instruction, asked)
+            feeder = Feeder(store, clips, worker, name, default_rng(), check_kinds=kinds)
+            with closing(feeder):
+                desk = LabelDesk(run, store, feeder, name, worker, asked)
                 try:
                     Window(desk, keys).show()
                 finally:
@@ -97,6 +101,19 @@ def instruction_of(config: RunConfig) -> str:
     return found
 
 
+def checked_by(own: str, asked: str) -> Sequence[str]:
+    """Kinds of checks for people who are asked this.
+
+    What somebody wants may be the opposite of what the environment rewards, and its true returns
+    say nothing of the answers then.
+
+    Args:
+      own: the run's own instruction; empty: it has none.
+      asked: what they choose by.
+    """
+    return REPEATS if own or asked == UNKNOWN else KINDS
+
+
 def set_instruction(run: RunDir, text: str) -> None:
     """Keep what to choose by in the run's configuration."""
     config = run.config()
@@ -105,7 +122,8 @@ def set_instruction(run: RunDir, text: str) -> None:
 
 def _window_of(run: RunDir) -> AbstractContextManager[None]:
     title = f"prefrl: {run.path.resolve().name}"
-    return display(title, f"run `prefrl label {run.path}` on a machine with one")
+    # Another machine that shares the folder will not do: SQLite's log is for writers on one.
+    return display(title, f"run `prefrl label {run.path}` at this machine's own screen")
 
 
 def _clips(config: RunConfig, size: int, console: Console) -> ClipProcess:

@@ -148,9 +148,9 @@ class LabelDesk:
         except MachineError:
             self._feeder.put_back(pair)  # it is the next one again: nothing is lost
             raise
-        except AlreadyAnswered:
+        except AlreadyAnswered as error:
             self._feeder.done_with(answer.key)
-            raise
+            raise PrefrlError("somebody else answered this pair first: here is another") from error
         self._feeder.done_with(answer.key)
         self._look.count(pair, 1)
         self._answered.append(pair)
@@ -193,6 +193,7 @@ class RunLook:
             self._next = time.monotonic() + _LOOK_EVERY
             self._counts, self._trains = self._store.counts(), self._run.in_use()
             self._row = read_last(self._run.metrics_path)
+            self._config = self._run.config()  # a resumed run may have another budget
         budget = self._config.labels.budget
         status = f"{self._counts.answered:,} of {budget:,} labels"
         return status, self._trainer(), "Drawing the next clips \u2026" if drawing else self._why()
@@ -211,9 +212,13 @@ class RunLook:
             return f"All {self._counts.answered:,} answers are given. Thank you.\n{rest}"
         if self._trains:
             return "Nothing to compare just now.\nThe next clips come as training goes on."
+        goes_on, more = f"prefrl train --resume {self._run.path}", ""
+        if self._row and self._row["step"] >= self._config.steps:
+            goes_on += " --steps MORE"
+            more = "\nThis window, opened again, has more about its newest agent."
         return (
             "Nothing is left to compare, and no trainer runs.\n"
-            f"prefrl train --resume {self._run.path} goes on with your answers."
+            f"{goes_on} goes on with your answers.{more}"
         )
 
 

@@ -53,9 +53,9 @@ def wrapped(text: str, size: int, width: int) -> list[str]:
     return lines
 
 
-def cut(text: str, size: int, width: int) -> str:
+def cut(text: str, size: int, width: int, bold: bool = False) -> str:
     """Text that ends in an ellipsis where it does not fit."""
-    font = font_of(size, False)
+    font = font_of(size, bold)
     if font.size(text)[0] <= width:
         return text
     while text and font.size(text + "\u2026")[0] > width:

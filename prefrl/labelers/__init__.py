@@ -35,7 +35,7 @@ class Labeler(Protocol):
 
 
 def is_asked(labeler: object) -> bool:
-    """Whether queries are put to a labeler, or to those of a class."""
+    """Whether queries are put to a labeler."""
     return getattr(labeler, "asked", True) is not False
 
 

@@ -63,15 +63,11 @@ class CheckRow:
         return self.preference is self.expected
 
 
-def check_of_answer(row: Row, loader: Loader, kind: str, mirrored: bool, name: str) -> Check:
+def check_of_answer(row: Row, loader: Loader, kind: str, name: str) -> Check:
     """Of a row of `ANSWERS` whose preference is not null."""
     query, expected = loader.query(row), Preference(row.preference)
-    sides = [(query.left, row.left_id), (query.right, row.right_id)]
-    if mirrored:
-        sides.reverse()
-        expected = expected.mirrored
-    (left, left_id), (right, right_id) = sides
-    return Check(name, kind, left, right, left_id, right_id, expected, query.id)
+    sides = query.left, query.right, row.left_id, row.right_id
+    return Check(name, kind, *sides, expected, query.id)
 
 
 def append_check(

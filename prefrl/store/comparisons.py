@@ -171,6 +171,8 @@ class ComparisonStore(StoreReader):
     ) -> int:
         """Replaces the standing answer by a new row; None withdraws it and reopens the query.
 
+        One that had expired stays so, and nobody claims it.
+
         Raises:
           PrefrlError: there is no standing answer.
         """

@@ -129,11 +129,9 @@ class StoreReader:
         loader, rows = Loader(self.where), {row.id: row for row in found}
         return [(i, loader.segment(i, rows[i].arrays, rows[i].step)) for i in drawn]
 
-    def check_of(self, query_id: int, kind: str, mirrored: bool, name: str) -> Check:
+    def check_of(self, query_id: int, kind: str, name: str) -> Check:
         """The check that shows an answered query again and expects its standing answer.
 
-        Args:
-          mirrored: left and right change places, and so does the answer that is expected.
         Raises:
           PrefrlError: there is no standing answer.
         """
@@ -142,7 +140,7 @@ class StoreReader:
             last = connection.execute(answers.order_by(comparisons.c.id.desc()).limit(1)).first()
         if last is None or last.preference is None:
             raise PrefrlError(f"query {query_id} has no answer to check: answer it first")
-        return check_of_answer(last, Loader(self.where), kind, mirrored, name)
+        return check_of_answer(last, Loader(self.where), kind, name)
 
     def checks(self, labeler: str | None = None) -> list[CheckRow]:
         """The checks that have a standing answer, in the order of the answers."""
