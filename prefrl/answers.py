@@ -137,9 +137,8 @@ def _check_segment(segment: Segment, env: Recorder, config: RunConfig, source: P
 def _fits(seen: Array, space: gym.Space[Any]) -> bool:
     """Whether steps (T, ...) can be a space's: by shape, and by number where they are few."""
     if isinstance(space, gym.spaces.Discrete):
-        last = space.start + space.n - 1
         whole = np.issubdtype(seen.dtype, np.integer)
-        return seen.ndim == 1 and whole and bool(((seen >= space.start) & (seen <= last)).all())
+        return seen.ndim == 1 and whole and bool(((seen >= 0) & (seen < space.n)).all())
     return seen.shape[1:] == space.shape
 
 

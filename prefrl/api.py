@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -66,7 +66,7 @@ def learn(
     """
     set_up_process(threads)
     recorder = find_recorder(agent.get_env())
-    _check_buffer(agent, reward)
+    _check_buffer(agent, reward, recorder)
     if steps <= recorder.steps_taken:
         raise PrefrlError(
             f"steps = {steps} are all of a run, and its environments have taken "
@@ -76,7 +76,7 @@ def learn(
     env = EnvConfig(n_envs=recorder.num_envs)
     fit = fit or FitSettings()
     _check_fit(fit, reward)
-    known = RewardConfig(members=reward.n_members, dynamics=fit.dynamics)
+    known = RewardConfig(members=reward.n_members, **asdict(fit))
     validate(RunConfig(env, asking, known, steps=steps, seed=seed, threads=threads))
     load_plugins()
     if isinstance(labeler, str):
@@ -109,7 +109,7 @@ def _check_fit(fit: FitSettings, reward: RewardEnsemble) -> None:
         )
 
 
-def _check_buffer(agent: BaseAlgorithm, reward: RewardEnsemble) -> None:
+def _check_buffer(agent: BaseAlgorithm, reward: RewardEnsemble, recorder: Recorder) -> None:
     buffer = buffer_of(agent)
     if not isinstance(buffer, RelabelledRolloutBuffer | RelabelledReplayBuffer):
         raise PrefrlError(
@@ -121,6 +121,11 @@ def _check_buffer(agent: BaseAlgorithm, reward: RewardEnsemble) -> None:
         raise PrefrlError(
             "the agent's buffer scores with another ensemble than the one to fit: hand the same "
             "one to the buffer and to learn()"
+        )
+    if isinstance(buffer, RelabelledRolloutBuffer) and buffer.buffer_size > recorder.ring_steps:
+        raise PrefrlError(
+            f"a rollout has {buffer.buffer_size} steps of each environment, and the recorder keeps "
+            f"{recorder.ring_steps}: raise ring_steps= of Recorder or make_env"
         )
 
 

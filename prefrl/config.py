@@ -293,6 +293,16 @@ def _check_reward(reward: RewardConfig, labels: LabelConfig) -> None:
         raise PrefrlError(
             f"reward.hidden = {list(reward.hidden)}: layer sizes of at least 1 are wanted"
         )
+    once = {
+        "reward.restart": reward.restart,
+        "labels.schedule": labels.schedule == "all-at-start",
+        "labels.labeler": labels.labeler == "store",
+    }
+    for name in (n for n, true in once.items() if true and reward.pseudo_labels):
+        raise PrefrlError(
+            f"reward.pseudo_labels = {reward.pseudo_labels:g} are of members that a fit goes on "
+            f"from, and with {name} as it is each fit begins anew: leave one of them out"
+        )
     of_answers = ("pseudo_labels", "transitive", "doubt")
     for name in (n for n in of_answers if getattr(reward, n) and reward.target == "returns"):
         raise PrefrlError(

@@ -224,7 +224,7 @@ class PreferenceLoop:
         new = (self.recorder.steps_taken - self._cut_at) // self.recorder.num_envs
         self._cut_at = self.recorder.steps_taken
         rows = min(max(new, length), self.recorder.recorded)
-        n = max(2, rows * self.recorder.num_envs // length)
+        n = min(max(2, rows * self.recorder.num_envs // length), self.settings.pool_size)
         segments = self.recorder.sample_segments(n, length, self.rng, rows)
         self._pool.add(segments)
         self.fitter.see(segments)

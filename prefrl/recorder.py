@@ -65,7 +65,7 @@ class Recorder(VecEnvWrapper):
     def __init__(self, venv: VecEnv, ring_steps: int = 2048) -> None:
         super().__init__(venv := channels_first(venv))
         self.steps_taken = 0
-        self._rows = ring_steps
+        self.ring_steps = ring_steps
         self._filled = 0  # rows ever written
         obs_space, act_space = venv.observation_space, venv.action_space
         shape = (ring_steps, venv.num_envs)
@@ -92,7 +92,7 @@ class Recorder(VecEnvWrapper):
             raise self._named(error) from error
         self._check(obs)
         if self._filled:  # whatever was under way ends here
-            self._dones[(self._filled - 1) % self._rows] = True
+            self._dones[(self._filled - 1) % self.ring_steps] = True
         self._last_obs = obs.copy()
         self._returns[:] = 0
         self._lengths[:] = 0
@@ -114,7 +114,7 @@ class Recorder(VecEnvWrapper):
         self._check(obs)
         for env in np.flatnonzero(dones):  # the agent bootstraps from it
             self._check(np.asarray([infos[env].get("terminal_observation", obs[env])]), int(env))
-        row = self._filled % self._rows
+        row = self._filled % self.ring_steps
         self._obs[row] = self._last_obs
         self._actions[row] = self._pending
         self._rewards[row] = rewards
@@ -140,7 +140,7 @@ class Recorder(VecEnvWrapper):
     @property
     def recorded(self) -> int:
         """Steps of each environment that the ring holds."""
-        return min(self._filled, self._rows)
+        return min(self._filled, self.ring_steps)
 
     def rollout(self, n_steps: int) -> tuple[Array, Array]:
         """Raw observations and executed actions of the last steps, oldest first.
@@ -165,7 +165,7 @@ class Recorder(VecEnvWrapper):
           length: steps of a segment.
           newest: look only at this many last steps of each environment.
         """
-        kept = min(self.recorded, newest or self._rows)
+        kept = min(self.recorded, newest or self.ring_steps)
         if kept < length:
             return []
         rows = self._rows_of(kept)
@@ -200,15 +200,15 @@ class Recorder(VecEnvWrapper):
         if n_steps > self.recorded:
             raise ValueError(
                 f"{n_steps} steps wanted, {self.recorded} recorded: "
-                f"raise Recorder(ring_steps={self._rows})"
+                f"raise Recorder(ring_steps={self.ring_steps})"
             )
-        return np.arange(self._filled - n_steps, self._filled) % self._rows
+        return np.arange(self._filled - n_steps, self._filled) % self.ring_steps
 
     def _keep_render_states(self, row: int, infos: list[dict[str, Any]]) -> None:
         if RENDER_STATE not in infos[0]:
             return
         if self._render_states is None:
-            shape = (self._rows, self.num_envs, *infos[0][RENDER_STATE].shape)
+            shape = (self.ring_steps, self.num_envs, *infos[0][RENDER_STATE].shape)
             self._render_states = np.zeros(shape, dtype=infos[0][RENDER_STATE].dtype)
         for env, info in enumerate(infos):
             self._render_states[row, env] = info.pop(RENDER_STATE)

@@ -18,6 +18,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from prefrl import checkpoints
 from prefrl.agents.beginning import Beginning
+from prefrl.agents.exploration import rollouts_of
 from prefrl.agents.relabel import keep_in_step
 from prefrl.agents.spec import AgentSpec, agent_spec, is_finite
 from prefrl.config import EnvConfig, LabelConfig, RewardConfig, RunConfig, first_batch
@@ -38,7 +39,7 @@ from prefrl.reward.fit import FitSettings
 from prefrl.reward.fitters import BackgroundFitter, Fitter, InlineFitter
 from prefrl.reward.nets import REWARD_NETS
 from prefrl.rundir import RunDir
-from prefrl.schedules import SCHEDULES, hyperbolic
+from prefrl.schedules import SCHEDULES, disagreement_weight, hyperbolic
 from prefrl.store import ComparisonStore
 from prefrl.streams import Stage, stream
 from prefrl.types import MachineError, PrefrlError, StartAnew
@@ -131,7 +132,10 @@ def load_trained(config: RunConfig, run: RunDir) -> tuple[BaseAlgorithm, RewardE
     env = build_env(replace(config.env, vec="dummy"), config.seed, ring_steps(config))
     reward = build_reward(config, env.observation_space, env.action_space)
     agent = build_agent(config, env, reward)
-    checkpoints.load(checkpoint, agent, reward)
+    state = checkpoints.load(checkpoint, agent, reward)
+    reward.disagreement_weight = disagreement_weight(
+        int(state["step"]), config.steps, config.reward.bonus, config.reward.pessimism
+    )
     env.close()
     return agent, reward
 
@@ -254,6 +258,8 @@ def build_agent(config: RunConfig, env: Recorder, reward: RewardEnsemble) -> Bas
     agent = spec.on_preferences(venv, env, reward, config.seed, config.agent.normalize_return)
     if config.agent.critic_epochs:
         keep_in_step(agent, config.agent.critic_epochs, stream(config.seed, Stage.CRITIC))
+    if config.agent.explore_steps:
+        rollouts_of(agent, config.agent.explore_steps)
     return agent
 
 

@@ -38,6 +38,11 @@ def check_spaces(env_id: str, observation: gym.Space[Any], action: gym.Space[Any
                 f"{env_id} has {type(space).__name__} {kind}: Box and Discrete are supported; "
                 "wrap the environment to use one of them"
             )
+        if isinstance(space, spaces.Discrete) and space.start != 0:
+            raise PrefrlError(
+                f"{env_id} has {kind} from {space.start} on, and SB3's agents count from 0: wrap "
+                "the environment to shift them"
+            )
 
 
 def is_channels_last(space: gym.Space[Any]) -> bool:
@@ -71,7 +76,7 @@ def to_vectors(space: gym.Space[Any], values: Tensor) -> Tensor:
       (..., vector_size(space)).
     """
     if isinstance(space, spaces.Discrete):
-        return functional.one_hot(values.long() - int(space.start), int(space.n)).float()
+        return functional.one_hot(values.long(), int(space.n)).float()
     return flat(space, values).float()
 
 

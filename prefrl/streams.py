@@ -8,7 +8,11 @@ from numpy.random import Generator, default_rng
 
 
 class Stage(IntEnum):
-    """Who draws; no two may share numbers. 0 would be no number of its own to NumPy."""
+    """Who draws; no two may share numbers. 0 would be no number of its own to NumPy.
+
+    The nets' first weights are not among them: torch draws the agent's, and a generator of its own
+    the ensemble's, both from the seed itself.
+    """
 
     FIT = 1
     LABELER = 2

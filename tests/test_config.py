@@ -103,6 +103,15 @@ def test_a_value_of_the_wrong_type_is_named(mapping: dict[str, Any], words: str)
         ({"reward": {"target": "returns"}}, None),
         ({"reward": {"target": "returns", "doubt": True}}, "reward.doubt = True is about answers"),
         ({"reward": {"target": "returns", "pseudo_labels": 0.9}}, "reward.pseudo_labels = 0.9"),
+        ({"reward": {"pseudo_labels": 0.9, "restart": True}}, "with reward.restart as it is"),
+        (
+            {"reward": {"pseudo_labels": 0.9}, "labels": {"schedule": "all-at-start"}},
+            "with labels.schedule as it is each fit begins anew",
+        ),
+        (
+            {"reward": {"pseudo_labels": 0.9}, "labels": {"labeler": "store"}},
+            "with labels.labeler as it is",
+        ),
         ({"reward": {"dynamics": 0.5}, "labels": {"segment_length": 1}}, "foretells a segment's"),
         ({"labels": {"segment_length": 1}}, None),
         ({"reward": {"members": 0}}, "reward.members"),

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 import torch
 from numpy.random import default_rng
 from torch import Tensor
@@ -93,6 +94,27 @@ def test_a_fit_of_answers_with_mistakes_is_better_for_doubting(
         right[doubt] = np.mean(chosen == [c.preference is Preference.LEFT for c in unseen])
         assert counts[0] == 400 and (300 <= counts[-1] < 380 if doubt else counts[-1] == 400)
     assert right[True] >= right[False] and right[True] > 0.9
+
+
+def test_what_is_held_out_is_judged_by_the_answers_as_they_were_given(
+    ensemble_of: Callable[..., RewardEnsemble],
+) -> None:
+    """Of those that members believe, they would be right by their own judgement."""
+    ensemble = ensemble_of(hidden=(32,), scaled=False)
+    data = ComparisonData(ensemble, seed=0)
+    data.add(given(800, wrong=0.15)[0])
+    metrics = fit(ensemble, data, FitSettings(doubt=True), default_rng(0))
+    assert ensemble.informed and metrics["comparisons"] == 800
+    metrics = fit(ensemble, data, FitSettings(doubt=True), default_rng(0))
+    assert metrics["comparisons"] < 760, "it doubts some"
+    heldout = data.bootstrap_weights(ensemble.n_members).T == 0  # (M, N)
+    segments = data.inputs.flatten(0, 1)
+    with torch.no_grad():
+        returns = ensemble.returns(segments.expand(ensemble.n_members, *segments.shape))
+    left = (returns[:, 0::2] > returns[:, 1::2]).numpy()
+    right = (left == (data.p_left > 0.5).numpy())[heldout].mean()
+    assert metrics["heldout_accuracy"] == pytest.approx(right, abs=0.01)
+    assert right < 0.87, "fifteen in a hundred are wrong"
 
 
 def test_a_fit_that_begins_anew_doubts_by_what_the_last_one_knew(

@@ -11,6 +11,8 @@ from torch import Tensor
 
 import prefrl
 from prefrl.agents.exploration import MEMORY, NEIGHBOUR, StateEntropy, explore
+from prefrl.config import from_mapping
+from prefrl.run import check
 from prefrl.types import PrefrlError
 
 SPACE = spaces.Box(-np.inf, np.inf, (2,), np.float32)
@@ -108,3 +110,11 @@ def test_an_agent_without_rollouts_says_so() -> None:
     env = prefrl.make_env("Pendulum-v1", n_envs=1, seed=0)
     with pytest.raises(PrefrlError, match=r"agent.explore_steps = 100: SAC keeps no rollouts"):
         explore(SAC("MlpPolicy", env, buffer_size=10), 100, default_rng(0))
+
+
+def test_an_agent_that_cannot_explore_is_refused_before_anything_is_asked() -> None:
+    config = from_mapping(
+        {"env": {"id": "Pendulum-v1"}, "agent": {"name": "sac", "explore_steps": 500}}
+    )
+    with pytest.raises(PrefrlError, match=r"agent.explore_steps = 500: SAC keeps no rollouts"):
+        check(config)

@@ -125,6 +125,23 @@ def test_comparisons_that_are_bounded_already_are_all_looked_at(
     assert fitter._settings.refit_part == part and fitter._settings.refit_epochs == 4
 
 
+def test_where_no_segments_were_seen_those_of_the_answers_teach(store: ComparisonStore) -> None:
+    """As in a run that trains on answers given earlier, whose one fit comes before any step."""
+    answer(store, store.add(linear_task(20)))
+    weights = []
+    for dynamics in (0.0, 1.0):
+        ensemble = build(foretells=True)
+        ahead = [p.clone() for p in ensemble.ahead.parameters()]
+        fitter = InlineFitter(ensemble, store, FitSettings(max_epochs=3, dynamics=dynamics), seed=0)
+        assert fitter.start() is not None
+        moved = any(
+            not torch.equal(*pair) for pair in zip(ahead, ensemble.ahead.parameters(), strict=True)
+        )
+        assert moved is (dynamics > 0)
+        weights.append(_rewards(ensemble))
+    assert not torch.equal(*weights)
+
+
 def test_a_process_goes_on_from_the_trainers_first_fit(
     store: ComparisonStore, tmp_path: Path
 ) -> None:
@@ -142,6 +159,7 @@ def test_a_process_goes_on_from_the_trainers_first_fit(
         answer(store, first[2:])
         metrics = fitter.start()
         assert metrics is not None and metrics["comparisons"] == 20
+        assert not hasattr(fitter._inline, "_data"), "the trainer keeps them no longer"
         assert fitter.fitted_to == 20
         scaled_on, paid = ensemble.input_mean.clone(), _rewards(ensemble)
         answer(store, later)

@@ -195,6 +195,18 @@ def test_learn_refuses_an_agent_that_would_learn_nothing() -> None:
         prefrl.learn(scored, other, labels=20, steps=600, asking=asking)
 
 
+def test_learn_refuses_a_rollout_that_the_recorder_does_not_hold() -> None:
+    env = prefrl.make_env("Pendulum-v1", n_envs=2, seed=0, ring_steps=256)
+    reward = prefrl.RewardEnsemble(env.observation_space, env.action_space)
+    agent = PPO(
+        "MlpPolicy", env, n_steps=512,
+        rollout_buffer_class=prefrl.RelabelledRolloutBuffer,
+        rollout_buffer_kwargs={"recorder": env, "reward": reward},
+    )  # fmt: skip
+    with pytest.raises(PrefrlError, match=r"has 512 steps .* keeps 256: raise ring_steps="):
+        prefrl.learn(agent, reward, labels=20, steps=2000, asking=ASKING)
+
+
 ASKING = LabelConfig(warmup_steps=512, segment_length=10, ask_every=128)
 
 
@@ -204,6 +216,9 @@ ASKING = LabelConfig(warmup_steps=512, segment_length=10, ask_every=128)
         ({"n_members": 1}, {}, "reward.members = 1 never disagrees"),
         ({}, {"fit": FitSettings(dynamics=0.5)}, r"RewardEnsemble\(..., foretells=True\)"),
         ({"net": "mpl"}, {}, "unknown reward net 'mpl': did you mean 'mlp'?"),
+        ({}, {"fit": FitSettings(noise=1.5)}, "reward.noise = 1.5 is out of range"),
+        ({}, {"fit": FitSettings(target="return")}, "reward.target = 'return': one of"),
+        ({}, {"fit": FitSettings(batch_size=0)}, "reward.batch_size = 0"),
     ],
 )
 def test_learn_refuses_what_an_ensemble_cannot_do(

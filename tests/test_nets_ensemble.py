@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,15 +88,30 @@ def test_every_net_keeps_to_the_contract(name: str) -> None:
 
 def test_boxes_are_flattened_and_discrete_values_become_one_hot() -> None:
     grid = spaces.Box(-9, 9, (2, 2), np.float32)
-    ensemble = RewardEnsemble(grid, spaces.Discrete(3, start=-1), 2)
+    ensemble = RewardEnsemble(grid, spaces.Discrete(3), 2)
     obs = np.arange(8, dtype=np.float32).reshape(2, 2, 2)
-    encoded = ensemble.encode(obs, np.array([-1, 1]))
+    encoded = ensemble.encode(obs, np.array([0, 2]))
     assert encoded.tolist() == [[0, 1, 2, 3, 1, 0, 0], [4, 5, 6, 7, 0, 0, 1]]
     assert encoded.dtype == torch.float32
 
-    ensemble = RewardEnsemble(spaces.Discrete(2, start=5), BOX, 2)
-    encoded = ensemble.encode(np.array([[5, 6]]), np.array([[[0.5, -0.5], [0.25, 0.0]]]))
+    ensemble = RewardEnsemble(spaces.Discrete(2), BOX, 2)
+    encoded = ensemble.encode(np.array([[0, 1]]), np.array([[[0.5, -0.5], [0.25, 0.0]]]))
     assert encoded.tolist() == [[[1, 0, 0.5, -0.5], [0, 1, 0.25, 0.0]]]
+
+
+@pytest.mark.parametrize(
+    ("observation", "action", "words"),
+    [
+        (BOX, spaces.MultiDiscrete([3, 3]), "MultiDiscrete actions: Box and Discrete"),
+        (BOX, spaces.Discrete(3, start=1), "actions from 1 on, and SB3's agents count from 0"),
+        (spaces.Discrete(3, start=-1), BOX, "observations from -1 on"),
+    ],
+)
+def test_spaces_that_no_agent_can_have_are_refused(
+    observation: spaces.Space[Any], action: spaces.Space[Any], words: str
+) -> None:
+    with pytest.raises(PrefrlError, match=words):
+        RewardEnsemble(observation, action)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float64, np.float32])

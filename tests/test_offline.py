@@ -188,3 +188,13 @@ def test_an_agent_whose_episodes_are_shorter_than_a_segment(
     with pytest.raises(PrefrlError, match=r"no episode of the agent .* train it on first"):
         ask_offline(run, 3, default_rng(0))
     assert len(waiting(run)) == 1, "what was there stays"
+
+
+def test_a_trained_ensemble_pays_as_it_did_when_it_was_saved(run: RunDir) -> None:
+    """With its members' disagreement, where that counted."""
+    config = replace(run.config(), steps=4000)
+    reward = replace(config.reward, bonus=0.5, pessimism=1.0)
+    _, loaded = load_trained(replace(config, reward=reward), run)
+    over = step_of(run) / config.steps
+    assert loaded.disagreement_weight == pytest.approx(0.5 * (1 - over) - over)
+    assert load_trained(config, run)[1].disagreement_weight == 0

@@ -319,9 +319,9 @@ def test_a_time_limit_is_no_end_to_a_critic(truncates: bool) -> None:
 
 
 def test_discrete_observations_can_be_replayed() -> None:
-    observation, action = spaces.Discrete(3, start=1), spaces.Box(-2, 6, (1,), np.float32)
+    observation, action = spaces.Discrete(3), spaces.Box(-2, 6, (1,), np.float32)
     ensemble = RewardEnsemble(observation, action, 2, hidden=(4,))
-    states, taken = np.array([1, 2, 3]), np.array([[6.0], [-2.0], [2.0]], np.float32)
+    states, taken = np.array([0, 1, 2]), np.array([[6.0], [-2.0], [2.0]], np.float32)
     inputs = ensemble.encode(states, taken)
     ensemble.set_inputs(inputs)
     ensemble.set_scale(inputs)
@@ -334,6 +334,24 @@ def test_discrete_observations_can_be_replayed() -> None:
     by_state = dict(zip(states.tolist(), ensemble.predict(states, taken).tolist(), strict=True))
     expected = [by_state[int(s)] for s in sample.observations[:, 0]]
     np.testing.assert_allclose(sample.rewards[:, 0], expected, rtol=1e-5)
+
+
+def test_actions_of_several_axes_can_be_replayed() -> None:
+    """SB3 keeps them flat."""
+    low, high = np.array([[-1, -2], [-3, -4]], np.float32), np.array([[1, 2], [3, 4]], np.float32)
+    observation, action = spaces.Box(-9, 9, (1,), np.float32), spaces.Box(low, high)
+    ensemble = RewardEnsemble(observation, action, 2, hidden=(4,))
+    taken = np.stack([low, high, np.array([[0.5, 0], [-1.5, 4]], np.float32)])
+    states = np.zeros((3, 1), np.float32)
+    inputs = ensemble.encode(states, taken)
+    ensemble.set_inputs(inputs)
+    ensemble.set_scale(inputs)
+    buffer = RelabelledReplayBuffer(3, observation, action, "cpu", n_envs=1, reward=ensemble)
+    for i, scaled in enumerate((taken / high).reshape(3, 1, 4)):
+        one = np.full((1, 1), i, np.float32) * 0
+        buffer.add(one, one, scaled, np.zeros(1), np.zeros(1), [{}])
+    expected = ensemble.predict(states, taken)
+    np.testing.assert_allclose(buffer.rewards[np.arange(3), 0], expected, rtol=1e-5)
 
 
 def test_a_critic_is_taught_a_reward_that_has_changed_and_the_actor_is_not() -> None:

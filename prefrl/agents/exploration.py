@@ -62,6 +62,21 @@ class StateEntropy:
         self._met = np.concatenate([kept, new]).astype(np.float32)
 
 
+def rollouts_of(agent: BaseAlgorithm, steps: int) -> RelabelledRolloutBuffer:
+    """The buffer of an agent that can explore.
+
+    Raises:
+      PrefrlError: the agent keeps no rollouts.
+    """
+    buffer = buffer_of(agent)
+    if not isinstance(buffer, RelabelledRolloutBuffer):
+        raise PrefrlError(
+            f"agent.explore_steps = {steps}: {type(agent).__name__} keeps no rollouts; leave it "
+            "at 0, or train ppo, a2c, trpo or reinforce"
+        )
+    return buffer
+
+
 def explore(agent: BaseAlgorithm, steps: int, rng: Generator) -> None:
     """Let an agent go where it has not been, before it is told what is liked.
 
@@ -73,12 +88,7 @@ def explore(agent: BaseAlgorithm, steps: int, rng: Generator) -> None:
     Raises:
       PrefrlError: the agent keeps no rollouts.
     """
-    buffer = buffer_of(agent)
-    if not isinstance(buffer, RelabelledRolloutBuffer):
-        raise PrefrlError(
-            f"agent.explore_steps = {steps}: {type(agent).__name__} keeps no rollouts; leave it "
-            "at 0, or train ppo, a2c, trpo or reinforce"
-        )
+    buffer = rollouts_of(agent, steps)
     reward, beginning = buffer.reward, Beginning(agent)
     buffer.reward = StateEntropy(buffer.recorder.observation_space, rng)
     try:

@@ -169,7 +169,8 @@ class _ScoredOnRead:
     def __getitem__(self, index: Any) -> Array:
         actions = self._buffer.actions[index]
         space = self._buffer.action_space
-        if isinstance(space, spaces.Box):  # SB3 stores them scaled to [-1, 1]
+        if isinstance(space, spaces.Box):  # SB3 stores them flat, and scaled to [-1, 1]
+            actions = actions.reshape(*actions.shape[:-1], *space.shape)
             actions = space.low + 0.5 * (actions + 1) * (space.high - space.low)
         elif isinstance(space, spaces.Discrete):
             actions = actions[..., 0]

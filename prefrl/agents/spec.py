@@ -43,6 +43,8 @@ _POLICY_CLASSES: Mapping[str, Mapping[str, type]] = {
     "features_extractor_class": {"nature-cnn": NatureCNN, "bfloat16-cnn": Bfloat16CNN},
 }
 """What names in `policy_kwargs` stand for."""
+_OURS = {f"{kind}_buffer_{what}" for kind in ("rollout", "replay") for what in ("class", "kwargs")}
+"""Keyword arguments of SB3's classes that are not the user's to choose."""
 _ADAM: Mapping[str, Any] = {"eps": 1e-5, "fused": True}
 """SB3's own epsilon, and all of a step in one call: PPO of small MLPs is a tenth faster."""
 
@@ -133,7 +135,7 @@ def agent_spec(name: str, kwargs: Mapping[str, Any]) -> AgentSpec:
     """The agent that a name and keyword arguments describe.
 
     Raises:
-      PrefrlError: no such agent, named with the nearest one, or a number that is none.
+      PrefrlError: no such agent, named with the nearest one, or keyword arguments that cannot be.
     """
     agent_class = choose(AGENTS, name, "agent")
     n_steps, gamma = kwargs.get("n_steps", 1), kwargs.get("gamma", 0)  # they count elsewhere too
@@ -141,7 +143,15 @@ def agent_spec(name: str, kwargs: Mapping[str, Any]) -> AgentSpec:
         raise PrefrlError(f"agent.kwargs.n_steps = {n_steps!r}: a whole number from 1 up is wanted")
     if not isinstance(gamma, int | float) or not 0 <= gamma <= 1:
         raise PrefrlError(f"agent.kwargs.gamma = {gamma!r}: a number from 0 to 1 is wanted")
-    return AgentSpec(agent_class, dict(kwargs))
+    spec = AgentSpec(agent_class, dict(kwargs))
+    if spec.off_policy and n_steps > 1:
+        raise PrefrlError(
+            f"agent.kwargs.n_steps = {n_steps}: {name} learns from single transitions, whose "
+            "reward is predicted when they are drawn; leave it out"
+        )
+    for key in sorted(_OURS & kwargs.keys()):
+        raise PrefrlError(f"agent.kwargs.{key}: the buffer is the one that scores itself; leave it")
+    return spec
 
 
 def _resolved(kwargs: Mapping[str, Any]) -> dict[str, Any]:

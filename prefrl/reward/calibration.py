@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from scipy.optimize import minimize_scalar
 from scipy.stats import chi2
@@ -15,33 +16,6 @@ INFORMED_ACCURACY = 0.7
 """Share of right held-out answers from which members that agree are taken to know the answer."""
 ENOUGH_TO_JUDGE = 100
 """Held-out answers, ties apart, after which a reward that still guesses is not followed."""
-
-
-def calibrate(
-    ensemble: RewardEnsemble, differences: Tensor, p_left: Tensor, heldout: Tensor, index: Tensor
-) -> tuple[float, float]:
-    """Set the temperature, and what held-out answers say of the ensemble.
-
-    Args:
-      differences: left minus right returns of the comparisons at `index`, (M, K).
-      p_left, heldout: of all comparisons, (N,) and (M, N).
-    Returns:
-      Accuracy on held-out answers, and their mean negative log-likelihood.
-    """
-    judged, targets = heldout.gather(1, index), p_left[index]
-    tau = fit_temperature(differences[judged], targets[judged])
-    ensemble.temperature.fill_(tau)
-    nll = bradley_terry_loss(differences[judged] / tau, zeros(()), targets[judged]).mean()
-    decided = judged & (targets != 0.5)
-    right = (differences > 0) == (targets > 0.5)
-    accuracy = float(right[decided].float().mean()) if decided.any() else math.nan
-    held_by_any = heldout.any(0)
-    above_chance = beats_chance(float(nll), int(held_by_any.sum()))
-    n_decided = int((held_by_any & (p_left != 0.5)).sum())
-    ensemble.fitted.fill_(True)
-    ensemble.informed.fill_(above_chance and accuracy >= INFORMED_ACCURACY)
-    ensemble.guessing.fill_(n_decided >= ENOUGH_TO_JUDGE and not above_chance)
-    return accuracy, float(masked_loss(differences / tau, p_left, heldout, index).nanmean())
 
 
 def fit_temperature(differences: Tensor, p_left: Tensor) -> float:
@@ -81,3 +55,49 @@ def beats_chance(nll: float, n: int) -> bool:
     Source: Wilks 1938, "The large-sample distribution of the likelihood ratio".
     """
     return n > 0 and float(chi2.sf(2 * n * (math.log(2) - nll), df=1)) < 1e-3
+
+
+class HeldOut(NamedTuple):
+    """What members predict of answers that they have not learned from.
+
+    Attributes:
+      differences: left minus right returns of the comparisons at `where`, (M, K).
+      p_left, mask: all answers, (N,), and which of them each member has not seen, (M, N).
+      where: their indices, (M, K); a row may be filled up with others.
+    """
+
+    differences: Tensor
+    p_left: Tensor
+    mask: Tensor
+    where: Tensor
+
+    @property
+    def judged(self) -> tuple[Tensor, Tensor]:
+        """Differences and answers of all members, without what fills rows up."""
+        held = self.mask.gather(1, self.where)
+        return self.differences[held], self.p_left[self.where][held]
+
+    def cpu(self) -> HeldOut:
+        """Where calibration computes."""
+        return HeldOut(*(tensor.cpu() for tensor in self))
+
+
+def judge(ensemble: RewardEnsemble, answers: HeldOut) -> tuple[float, float]:
+    """Say of an ensemble whose temperature is set whether it is informed, or guesses.
+
+    Returns:
+      Accuracy on held-out answers, and their mean negative log-likelihood.
+    """
+    differences, targets = answers.judged
+    scaled = differences / fit_temperature(differences, targets)
+    nll = bradley_terry_loss(scaled, zeros(()), targets).mean()
+    decided = targets != 0.5
+    right = (differences > 0) == (targets > 0.5)
+    accuracy = float(right[decided].float().mean()) if decided.any() else math.nan
+    held_by_any = answers.mask.any(0)
+    above_chance = beats_chance(float(nll), int(held_by_any.sum()))
+    n_decided = int((held_by_any & (answers.p_left != 0.5)).sum())
+    ensemble.informed.fill_(above_chance and accuracy >= INFORMED_ACCURACY)
+    ensemble.guessing.fill_(n_decided >= ENOUGH_TO_JUDGE and not above_chance)
+    calibrated = answers._replace(differences=answers.differences / ensemble.temperature.cpu())
+    return accuracy, float(masked_loss(*calibrated).nanmean())

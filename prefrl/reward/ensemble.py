@@ -18,7 +18,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from prefrl.names import choose
 from prefrl.precision import to_working_type
 from prefrl.reward.nets import REWARD_NETS, MemberLinear, MemberMLP
-from prefrl.spaces import flat, net_shape, to_vectors, vector_size
+from prefrl.spaces import check_spaces, flat, net_shape, to_vectors, vector_size
 from prefrl.types import Array, MachineError, PrefrlError, Segment
 
 _CHUNK, _CHUNK_VALUES = 2048, 2**22  # rows scored at once: larger batches fall out of the cache
@@ -71,6 +71,7 @@ class RewardEnsemble(nn.Module):
         l2: float = 1e-4,
     ) -> None:
         super().__init__()
+        check_spaces("the environment", observation_space, action_space)
         self.observation_space = observation_space
         self.action_space = action_space
         self.n_members = n_members

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TypedDict
 
 import torch
 from numpy.random import Generator
 from torch import Tensor
 
+from prefrl.reward import doubts
 from prefrl.reward.batches import (
     in_part,
     indices,
@@ -21,9 +22,8 @@ from prefrl.reward.batches import (
     returns_of,
     rows,
 )
-from prefrl.reward.calibration import calibrate
+from prefrl.reward.calibration import HeldOut, fit_temperature, judge
 from prefrl.reward.dataset import ComparisonData
-from prefrl.reward.doubts import believed
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.reward.losses import bradley_terry_loss, masked_loss, masked_mean
 from prefrl.reward.transitive import implied_by_drawn, transitive_loss
@@ -119,23 +119,24 @@ def _fit(
     rng: Generator,
     unlabelled: Tensor | None,
 ) -> FitMetrics:
-    task, follows = _task_of(ensemble, data, settings)
-    inputs, p_left, heldout = task.inputs, task.p_left, task.weights == 0
+    doubted = settings.doubt and bool(ensemble.informed)
+    task, follows = _task_of(ensemble, data, settings, doubted)
     if settings.restart:  # not before its last fit has judged the answers
         ensemble.begin_anew()
     beside = _Beside(unlabelled, follows)
     differences, epochs = _passes(ensemble, task, settings, rng, beside)
     ensemble.set_scale(reference)
-    accuracy, nll = calibrate(
-        ensemble, differences.cpu(), p_left.cpu(), heldout.cpu(), task.heldout.cpu()
-    )
+    believed = task.judged_by(differences).cpu()
+    ensemble.temperature.fill_(fit_temperature(*believed.judged))
+    accuracy, nll = judge(ensemble, _given(ensemble, data, settings) if doubted else believed)
+    ensemble.fitted.fill_(True)
     sample = task.drawn[:, :: math.ceil(task.drawn.shape[1] / _TRAIN_SAMPLE)]
-    calibrated = judged_differences(ensemble, inputs, sample) / ensemble.temperature
+    calibrated = judged_differences(ensemble, task.inputs, sample) / ensemble.temperature
     return FitMetrics(
-        comparisons=len(p_left),
+        comparisons=len(task.p_left),
         heldout_accuracy=accuracy,
         heldout_nll=nll,
-        train_nll=float(masked_loss(calibrated, p_left, ~heldout, sample).nanmean()),
+        train_nll=float(masked_loss(calibrated, task.p_left, task.weights > 0, sample).nanmean()),
         temperature=float(ensemble.temperature),
         epochs=epochs,
         guessing=bool(ensemble.guessing),
@@ -191,6 +192,10 @@ class _Task(NamedTuple):
     heldout: Tensor
     returns: Tensor | None
 
+    def judged_by(self, differences: Tensor) -> HeldOut:
+        """What was held out, with what members predict for it, (M, K)."""
+        return HeldOut(differences, self.p_left, self.weights == 0, self.heldout)
+
     def losses(self, predicted: Tensor, index: Tensor, noise: float) -> Tensor:
         """How wrong predicted returns (M, B, 2) of the comparisons at `index` (M, B) are, (M, B).
 
@@ -213,19 +218,32 @@ def _looked_at(
     return data.part(part, new, rng)
 
 
+def _given(ensemble: RewardEnsemble, data: ComparisonData, settings: FitSettings) -> HeldOut:
+    """Held-out answers as they were given, the doubted ones too, and what is predicted of them.
+
+    Of those that members believe, they would be right by their own judgement.
+    """
+    task, _ = _task_of(ensemble, data, replace(settings, transitive=False), doubted=False)
+    return task.judged_by(judged_differences(ensemble, task.inputs, task.heldout)).cpu()
+
+
 def _task_of(
-    ensemble: RewardEnsemble, data: ComparisonData, settings: FitSettings
+    ensemble: RewardEnsemble, data: ComparisonData, settings: FitSettings, doubted: bool
 ) -> tuple[_Task, list[Array]]:
-    """What the members are to learn, and what follows from it for each of them."""
+    """What the members are to learn, and what follows from it for each of them.
+
+    Args:
+      doubted: what they find very unlikely is left out, or turned round.
+    """
     inputs, p_left = _near(data.inputs, ensemble.device), data.p_left.to(ensemble.device)
     if not ensemble.knows_inputs:
         ensemble.set_inputs(inputs)
     weights = torch.as_tensor(data.bootstrap_weights(ensemble.n_members)).T.to(p_left)
     kept = torch.ones_like(p_left, dtype=torch.bool)
-    if settings.doubt and ensemble.informed:
+    if doubted:
         every = torch.arange(len(p_left), device=p_left.device).expand_as(weights)
         calibrated = judged_differences(ensemble, inputs, every) / ensemble.temperature
-        p_left, kept = believed(calibrated, weights == 0, p_left)
+        p_left, kept = doubts.believed(calibrated, weights == 0, p_left)
         inputs, p_left, weights = rows(inputs, kept), p_left[kept], weights[:, kept]
     follows: list[Array] = []
     if settings.transitive:

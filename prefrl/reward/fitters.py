@@ -23,7 +23,7 @@ from prefrl.process import deaf_to_ctrl_c, end_with_parent, set_up_process
 from prefrl.reward.dataset import ComparisonData
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.reward.fit import FitMetrics, FitSettings, fit
-from prefrl.reward.unlabelled import Unlabelled, load_unlabelled
+from prefrl.reward.unlabelled import KEPT, Unlabelled, load_unlabelled
 from prefrl.store import ComparisonStore
 from prefrl.streams import Stage, stream
 from prefrl.types import MachineError, PrefrlError, Segment
@@ -104,8 +104,17 @@ class InlineFitter:
         new = self._data.add(self._store.each_comparison(after=before))
         if self._data.last_id == before or len(self._data) < MIN_COMPARISONS:
             return None
-        seen = self._seen() if self._settings.learns_unlabelled else None
+        seen = self._unlabelled_ones() if self._settings.learns_unlabelled else None
         return fit(self._ensemble, self._data, self._settings, self._rng, seen, new)
+
+    def _unlabelled_ones(self) -> Tensor:
+        """Segments that nobody is asked about; where none were seen, those of the comparisons."""
+        seen = self._seen()
+        return self._data.inputs[-KEPT // 2 :].flatten(0, 1) if seen is None else seen
+
+    def forget(self) -> None:
+        """Free what the answers take: another process fits from now on."""
+        del self._data
 
     def see(self, segments: Sequence[Segment]) -> None:
         if self._settings.learns_unlabelled:
@@ -161,6 +170,7 @@ class BackgroundFitter:
         self._fitted_to = self._inline.fitted_to
         self._ensemble.save(self._weights, **_notes(metrics, self._fitted_to))
         self._seen = self._weights.stat().st_mtime_ns
+        self._inline.forget()
         self._process = multiprocessing.get_context("spawn").Process(
             target=_run_fits,
             args=(*self._job, self._fitted_to),
