@@ -69,7 +69,7 @@ def latest(folder: Path) -> Path | None:
     """The newest whole checkpoint; None where there has been none.
 
     Raises:
-      MachineError: there are checkpoints, and every one is damaged.
+      MachineError: there are checkpoints, and every one is damaged, or may not be read.
     """
     found = _named(folder)
     for checkpoint in reversed(found):
@@ -232,6 +232,11 @@ def _is_whole(checkpoint: Path) -> bool:
         if not (checkpoint / "replay").exists():
             sums.pop("replay", None)  # it went when a newer checkpoint came
         return all(_checksum(checkpoint / name) == known for name, known in sums.items())
+    except PermissionError as error:
+        raise MachineError(
+            f"{error.filename} may not be read: change its permissions, or ask whoever trained "
+            "the run to"
+        ) from None
     except (OSError, ValueError):
         return False
 

@@ -201,7 +201,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = Console(width=None if sys.stdout.isatty() else 120, markup=False)
     argv = list(sys.argv[1:] if args is None else args)
     if "--debug" not in argv:
         threading.excepthook = _leave_to_the_main_thread

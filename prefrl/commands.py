@@ -50,12 +50,8 @@ def train(config: RunConfig, run: RunDir, console: Console) -> Path:
         if not isinstance(error, StartAnew):
             error.add_note(f"the run and its answers are kept: {resumes}")
         raise
-    evaluation = evaluate(run, console)
-    page = report(run, console)
-    score = evaluation.get("normalised_score")
-    if score is not None:
-        console.print(f"normalised score {score:.2f} (0 random, 1 RL on the true reward)")
-    return page
+    evaluate(run, console)
+    return report(run, console)
 
 
 def _window(config: RunConfig, run: RunDir, console: Console) -> AbstractContextManager[None]:
@@ -74,12 +70,14 @@ def evaluate(
       leaks: train on rewards that know nothing; the file is written after each of them.
     """
     import prefrl.evaluate as ev
+    from prefrl import checkpoints
     from prefrl.run import load_trained
 
     config = run.config()
     agent, reward = load_trained(config, run)
     returns = ev.true_returns(agent, config, config.eval_episodes)
     result: dict[str, Any] = {
+        "step": int(checkpoints.state(run.checkpoints / _newest_checkpoint(run))["step"]),
         "true_return": float(returns.mean()),
         "true_returns": returns.tolist(),
         "episodes": len(returns),
@@ -124,6 +122,14 @@ def _score(run: RunDir, result: dict[str, Any], console: Console, train: bool) -
         )
         return
     score = reference.score(result["true_return"])
+    if math.isfinite(score):
+        console.print(f"normalised score {score:.2f} (0 random, 1 RL on the true reward)")
+    elif reference.rl_return <= reference.random_return:
+        console.print(
+            f"no normalised score: RL on the true reward ({reference.rl_return:,.1f}) is not above "
+            f"random ({reference.random_return:,.1f})",
+            soft_wrap=True,
+        )
     result |= {
         "normalised_score": score if math.isfinite(score) else None,
         "random_return": reference.random_return,
@@ -174,7 +180,9 @@ def video(
     from prefrl.render.film import FORMATS, film_paths, write_film
 
     checkpoint = _newest_checkpoint(run)
-    paths = film_paths(out or run.path / "videos" / f"{checkpoint}-seed{seed}", format)
+    folder = out if out and out.is_dir() else run.path / "videos"
+    film = folder / f"{checkpoint}-seed{seed}"
+    paths = film_paths(film if out is None or out.is_dir() else out, format)
     with _renderer(run, size) as renderer:
         console.print(
             f"{run.path}: {seconds:g} s of checkpoint {checkpoint}{_drawn_with(renderer)}",

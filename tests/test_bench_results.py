@@ -75,3 +75,10 @@ def test_every_table_has_its_place_on_the_page() -> None:
     page = results.PAGE.read_text(encoding="utf-8")
     assert page.count(":start -->") == len(results.BLOCKS)
     assert all(f"<!-- {name}:start -->" in page for name in results.BLOCKS)
+
+
+def test_a_number_with_an_interval_is_written_with_it() -> None:
+    ends = {"sync_ratio_low": 0.9, "sync_ratio_high": 1.1}
+    headline = {"async_ratio": 1.25, "sync_ratio": 1.0} | ends
+    made = tables.table({"overhead": {"headline": headline, "command": "prefrl bench overhead"}})
+    assert "| 1.25 |" in made and "| 1.00 (0.90 to 1.10) |" in made

@@ -227,6 +227,30 @@ def test_replay_memory_that_was_cut_short_is_noticed_and_older_ones_go_on_withou
     )
 
 
+def test_what_may_not_be_read_is_not_called_damaged(
+    tmp_path: Path, trained: tuple[BaseAlgorithm, RewardEnsemble], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a run that another user trained: moving it away would lose it."""
+    save_steps(tmp_path, trained, 1)
+
+    def forbidden(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(checkpoints, "_checksum", forbidden)
+    with pytest.raises(MachineError, match=r"may not be read: change its permissions"):
+        checkpoints.latest(tmp_path)
+
+
+def test_all_of_a_checkpoint_may_be_read_by_whom_the_umask_lets(
+    tmp_path: Path, trained: tuple[BaseAlgorithm, RewardEnsemble]
+) -> None:
+    save_steps(tmp_path, trained, 1)
+    usual = tmp_path / "usual"
+    usual.touch()
+    modes = {p.name: p.stat().st_mode for p in (tmp_path / f"{1:012d}").iterdir() if p.is_file()}
+    assert set(modes.values()) == {usual.stat().st_mode}, modes
+
+
 def test_all_damaged_is_an_error_that_says_what_is_safe(
     tmp_path: Path, trained: tuple[BaseAlgorithm, RewardEnsemble]
 ) -> None:

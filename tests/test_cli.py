@@ -404,7 +404,8 @@ def test_a_resumed_run_counts_on_and_draws_other_numbers(
     after = read_metrics(Path("run/metrics.jsonl"))[-2]
     assert after["step"] > before["step"] and after["offered"] >= before["offered"]
     assert len({torch_seed for torch_seed, _ in lives}) == 3
-    assert len({drawn for _, drawn in lives}) == 3
+    looked_at = float(np.random.default_rng(0).random())  # before training, at what it is
+    assert len({drawn for _, drawn in lives} - {looked_at}) == 3
 
 
 def test_a_resumed_run_tells_its_labeler_of_the_last_episodes(
@@ -425,7 +426,7 @@ def test_a_resumed_run_tells_its_labeler_of_the_last_episodes(
     done = prefrl("train", "prefrl/CartPole-v0", *TINY, *words)
     assert done.status == 0, done.err
     assert prefrl("train", "--resume", "run", "--steps", "2600").status == 0
-    first, second = lives
+    first, second = filter(None, lives)  # one is looked at before training
     assert first
     assert second[: len(first)] == first
 

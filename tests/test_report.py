@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 
 from prefrl.metrics import append_metrics, read_metrics
 from prefrl.progress import describe
+from prefrl.report import build, plots, quality, write_report
 from prefrl.report import page as report_page
-from prefrl.report import plots, quality, write_report
+from prefrl.report.build import render
+from prefrl.report.run import read_run
 from prefrl.report.svg import POINTS, columns, number, percent, series, short, smooth, thin
 from prefrl.types import MachineError, PrefrlError
 
@@ -313,6 +315,46 @@ def test_what_is_not_known_draws_nothing() -> None:
     assert plots.returns([], {}) is plots.labels([]) is plots.disagreement([]) is None
     assert plots.fit([{"step": 1}]) is quality.calibration({}) is quality.gate_errors({}) is None
     assert quality.segment_returns({"predictor": None}) is quality.score({}, "") is None
+
+
+def figures(run: Path) -> dict[str, tuple[str, str]]:
+    """Value and what is under it, by title."""
+    return {title: (value, under) for title, value, _, under in build._headline(read_run(run))}
+
+
+def test_an_evaluation_of_an_older_agent_says_so(tmp_path: Path) -> None:
+    step = int(metrics(20)[-1]["step"])
+    for made_at, before in ((step, ""), (step - 1000, "after ")):
+        evaluated = evaluation() | {"step": made_at}
+        found = figures(make_run(tmp_path / f"run{made_at}", metrics(20), evaluated))
+        for title in ("Normalised score", "True return"):
+            assert found[title][1].startswith("after ") is bool(before)
+    assert "steps: mean of 20 episodes" in found["True return"][1]
+
+
+def test_where_rl_is_no_better_than_random_there_is_no_score(tmp_path: Path) -> None:
+    evaluated = evaluation() | {"normalised_score": None, "rl_return": 20.0, "random_return": 70.0}
+    run = make_run(tmp_path / "run", metrics(3), evaluated | {"leak_audit": {}})
+    why = "RL on the true reward (20) is not above random (70)"
+    assert figures(run)["Normalised score"][1] == why
+    assert f"No normalised score: {why}." in render(read_run(run))
+
+
+def test_a_fit_without_a_decided_answer_is_a_fit(tmp_path: Path) -> None:
+    rows = [row | {"heldout_accuracy": None, "comparisons": 18} for row in metrics(3)]
+    run = make_run(tmp_path / "run", rows)
+    assert figures(run)["Held-out accuracy"][1] == "no answer kept out of training decides anything"
+
+
+@pytest.mark.parametrize("labeler", ["oracle", "human", "store"])
+def test_a_run_of_given_answers_is_run_again_on_them(tmp_path: Path, labeler: str) -> None:
+    config = CONFIG.replace("[labels]", f'[labels]\nlabeler = "{labeler}"')
+    assert labeler in config
+    run = make_run(tmp_path / "run", metrics(3), config=config)
+    page = render(read_run(run))
+    again = f"--labeler store --answers {run}"
+    assert (again in page) is (labeler != "oracle")
+    assert ("gives the same numbers" in page) is (labeler == "oracle")
 
 
 def test_a_missing_half_is_named() -> None:

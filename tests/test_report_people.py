@@ -337,6 +337,8 @@ def test_a_run_without_a_store_gets_none(tmp_path: Path) -> None:
     page = page_of(waiting)
     assert "Labels by people" in page
     assert f"No answers yet: <code>prefrl label '{waiting}'</code> gives some." in page
+    program = answered(run_at(tmp_path / "program", "human"), Viewing(), n=5, labeler="script")
+    assert "5 answers, none of them through the window." in page_of(program)
     assert not (run / "store.sqlite").exists()
     assert not (waiting / "store.sqlite").exists()
 

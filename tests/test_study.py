@@ -28,7 +28,9 @@ from prefrl.bench import (
 from prefrl.bench import study as studies
 from prefrl.bench.loop import scored
 from prefrl.bench.study import Row, Study
+from prefrl.bench.tasks import row_config
 from prefrl.config import PRESETS
+from prefrl.evaluate import random_returns
 from prefrl.types import PrefrlError
 
 MEASURED = {
@@ -61,6 +63,12 @@ def measure(spec: Row, work: Path) -> Row:
 def broken_at_1(spec: Row, work: Path) -> Row:
     if spec["seed"] == 1:
         raise PrefrlError("seed 1 cannot be measured")
+    return measure(spec, work)
+
+
+def broken_at_0(spec: Row, work: Path) -> Row:
+    if spec["seed"] == 0:
+        raise PrefrlError("seed 0 cannot be measured")
     return measure(spec, work)
 
 
@@ -109,6 +117,26 @@ def test_a_study_goes_on_where_it_stopped(run: Callable[..., str], tmp_path: Pat
     assert "2 rows done, 0 to go (--again measures all)" in run()
     assert "0 rows done, 2 to go" in run(again=True)
     assert (tmp_path / "sums" / "work" / "seen-0").exists()
+
+
+def test_a_row_that_fails_keeps_no_other_from_being_measured(
+    run: Callable[..., str], tmp_path: Path
+) -> None:
+    with pytest.raises(PrefrlError, match="seed 0 cannot be measured"):
+        run(by=broken_at_0)
+    assert [row["seed"] for row in result(tmp_path)["rows"]] == [1]
+
+
+def test_an_old_row_counts_until_its_new_one_is_there(
+    run: Callable[..., str], tmp_path: Path
+) -> None:
+    run()
+    later = {"derived": lambda row: row | {"score": row["score"] + 1}}
+    with pytest.raises(PrefrlError, match="seed 1 cannot be measured"):
+        run(again=True, by=broken_at_1)
+    assert [row["score"] for row in result(tmp_path)["rows"]] == [0.0, 10.0]
+    assert "0 rows done, 2 to go" in run(again=True, **later)
+    assert [row["score"] for row in result(tmp_path)["rows"]] == [1.0, 11.0]
 
 
 def test_what_follows_from_other_studies_is_kept_up_to_date(
@@ -216,3 +244,14 @@ def test_the_committed_scores_are_between_todays_references() -> None:
         if study.derived is scored and path.exists():
             for row in json.loads(path.read_text())["rows"]:
                 assert row["score"] == pytest.approx(study.derived(row)["score"]), row
+
+
+def test_the_committed_random_returns_are_todays() -> None:
+    path = studies.BENCHMARKS / "references" / "result.json"
+    every: list[Row] = json.loads(path.read_text())["rows"]
+    rows = [row for row in every if row["task"] in ("pendulum", "cart_pole")]
+    for row in rows:
+        config = row_config({"arm": "default"} | row)
+        found = float(random_returns(config, config.eval_episodes).mean())
+        assert row["random_return"] == pytest.approx(found, rel=1e-6), row
+    assert len(rows) >= 8

@@ -107,6 +107,14 @@ def test_the_same_seed_films_the_same(prefrl: Prefrl, trained: Path) -> None:
     assert a == b and a != c
 
 
+def test_a_film_goes_into_a_folder_that_is_named(prefrl: Prefrl, trained: Path) -> None:
+    Path("films").mkdir()
+    for out in ("films", "."):
+        done = prefrl("video", "done", "--seconds", "1", "--format", "gif", "--out", out)
+        assert done.status == 0, done.err
+        assert [p.name[-10:] for p in Path(out).glob("*.gif")] == ["-seed0.gif"]
+
+
 def test_fewer_frames_at_the_same_pace(prefrl: Prefrl, trained: Path) -> None:
     words = ["--seconds", "2", "--fps", "10", "--size", "200", "--out", "new/folder/film"]
     done = prefrl("video", "done", "--deterministic", *words)

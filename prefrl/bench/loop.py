@@ -13,7 +13,17 @@ from numpy.random import default_rng
 
 from prefrl.bench.references import reference_of, require_references
 from prefrl.bench.study import Row, Study
-from prefrl.bench.tasks import iqm, leak_of, row_config, row_specs, rows_of, train_anew, whole_arm
+from prefrl.bench.tasks import (
+    iqm,
+    leak_of,
+    mean_interval,
+    row_config,
+    row_specs,
+    rows_of,
+    train_anew,
+    whole_arm,
+    with_ends,
+)
 from prefrl.config import RunConfig
 from prefrl.evaluate import EVAL_SEED, LEAKS, predictor_quality, train_on_leak, true_returns
 from prefrl.types import Array
@@ -129,8 +139,9 @@ def _gate_headline(rows: Sequence[Row], found: Mapping[str, float]) -> dict[str,
         return {}
     worth = {
         "gate_labels_share": float(np.mean([r["labels"] / r["offered"] for r in gated])),
-        "gate_score_loss": found["halfcheetah_700_ungated_iqm"] - found["halfcheetah_700_iqm"],
     }
+    every, asked = (score_matrix(rows, [("half_cheetah", arm)]) for arm in ("no gate", "default"))
+    worth |= with_ends("gate_score_loss", mean_interval(every, less=asked))
     for side in ("above", "below"):
         errors = [r[f"gate_error_{side}"] for r in gated if r[f"gate_error_{side}"] is not None]
         if errors:

@@ -66,7 +66,7 @@ class Study:
 
         Args:
           jobs: rows measured side by side.
-          again: nothing counts as done.
+          again: measure all of it; a row counts until its new one is there.
         """
         folder = _folder(self.name, quick)
         work = folder / "work"
@@ -76,20 +76,23 @@ class Study:
         made = _made(source)
         with _alone(work):
             specs = self.specs(quick)
-            known = [] if again else self._known(quick)
+            known = self._known(quick)
             found = [next((row for row in known if _matches(row, s)), None) for s in specs]
             rows = [self.derived(row) for row in found if row is not None]
-            missing = [s for s, row in zip(specs, found, strict=True) if row is None]
+            missing = [s for s, row in zip(specs, found, strict=True) if again or row is None]
             self.require(missing)
+            done = len(specs) - len(missing)
             console.print(
-                f"{self.name}: {len(rows)} rows done, {len(missing)} to go"
+                f"{self.name}: {done} rows done, {len(missing)} to go"
                 + " (--again measures all)" * (not missing),
                 highlight=False,
             )
             if rows and rows != _read_rows(folder):  # changed: nothing to wait for
                 self._write(folder, rows, len(specs), command, source)
-            with StudyProgress(len(rows), len(specs), console) as progress:
+            with StudyProgress(done, len(specs), console) as progress:
                 for row in _run_all(self.measure, missing, work, jobs):
+                    spec = next(s for s in missing if _matches(row, s))
+                    rows = [r for r in rows if not _matches(r, spec)]
                     rows.append(self.derived(row) | made)
                     rows.sort(key=lambda r: next(i for i, s in enumerate(specs) if _matches(r, s)))
                     self._write(folder, rows, len(specs), command, source)
@@ -170,7 +173,10 @@ def _alone(work: Path) -> Iterator[None]:
 def _run_all(
     measure: Callable[[Row, Path], Row], specs: Sequence[Row], work: Path, jobs: int
 ) -> Any:
-    """Rows as they are done; one process each, so that none inherits another's state."""
+    """Rows as they are done; one process each, so that none inherits another's state.
+
+    One that fails keeps none from being measured; it is told when they are.
+    """
     if not specs:
         return
     pool = ProcessPoolExecutor(
@@ -178,8 +184,18 @@ def _run_all(
     )
     try:
         futures = [pool.submit(measure, spec, work) for spec in specs]
+        failed = list[Exception]()
         for future in as_completed(futures):
-            yield future.result()
+            try:
+                row = future.result()
+            except BrokenProcessPool:
+                raise
+            except Exception as error:
+                failed.append(error)
+            else:
+                yield row
+        if failed:
+            raise failed[0]
     except BrokenProcessPool:
         raise MachineError(
             "the process of a row ended (out of memory?): run the study again, it goes on from "

@@ -68,8 +68,7 @@ def render(data: RunData) -> str:
         ),
         html.section(
             "Reproduce",
-            "The same seed on the same machine and versions, with "
-            '`reward.fit = "sync"`, gives the same numbers.',
+            _repeats(data),
             [_command(data)],
             kind="command",
         ),
@@ -108,13 +107,31 @@ def _headline(data: RunData) -> list[Figure]:
 def _score(data: RunData) -> Figure:
     score = number(data.evaluation, "normalised_score")
     if score is None:
-        return "Normalised score", html.NONE, "", data.fill_in("--reference")
-    return "Normalised score", decimal(score), "", "0 = random policy, 1 = RL on the true reward"
+        return "Normalised score", html.NONE, "", _no_score(data)
+    about = f"{_of_step(data)}0 = random policy, 1 = RL on the true reward"
+    return "Normalised score", decimal(score), "", about
+
+
+def _no_score(data: RunData) -> str:
+    """Why there is none."""
+    rl, random = (number(data.evaluation, f"{who}_return") for who in ("rl", "random"))
+    if rl is not None and random is not None and rl <= random:
+        return f"RL on the true reward ({short(rl)}) is not above random ({short(random)})"
+    return data.fill_in("--reference")
+
+
+def _of_step(data: RunData) -> str:
+    """Which agent was evaluated, where it is not the newest."""
+    step = number(data.evaluation, "step")
+    if not data.rows or step is None or step >= float(data.rows[-1]["step"]):
+        return ""
+    return f"after {short(step)} steps: "
 
 
 def _true_return(data: RunData) -> Figure:
     true, episodes = number(data.evaluation, "true_return"), number(data.evaluation, "episodes")
     about = f"mean of {episodes:.0f} episodes" if episodes else "mean of the evaluation"
+    about = _of_step(data) + about
     if true is None:
         true, about = last(data.rows, "true_return"), "of the last training episodes"
     if true is None:
@@ -146,6 +163,8 @@ def _accuracy(data: RunData) -> Figure:
         return "Accuracy", percent(unseen), "", "on fresh pairs, by true return"
     if heldout is not None:
         return "Held-out accuracy", percent(heldout), "", "on answers kept out of training"
+    if last(data.rows, "comparisons"):
+        return "Held-out accuracy", html.NONE, "", "no answer kept out of training decides anything"
     return "Held-out accuracy", html.NONE, "", "no reward has been fitted yet"
 
 
@@ -182,7 +201,7 @@ def _learning(data: RunData) -> list[str]:
             "The same agent trained on a constant or a random network as its reward shows what "
             "the environment gives away by itself: only what the blue bar reaches beyond the "
             f"orange ones was learned from preferences.{source}",
-            f"No normalised score yet: {data.fill_in('--reference')}.",
+            f"No normalised score: {_no_score(data)}.",
         ),
     ]
 
@@ -260,8 +279,25 @@ def _tables(data: RunData) -> list[str]:
     return [*found, html.table("versions", versions)]
 
 
+def _repeats(data: RunData) -> str:
+    if _replayed(data):
+        return "Another run, on the answers that were given in this one."
+    return (
+        'The same seed on the same machine and versions, with `reward.fit = "sync"`, gives the '
+        "same numbers, unless the run was stopped and resumed or began with other answers."
+    )
+
+
+def _replayed(data: RunData) -> bool:
+    """Whether its answers cannot be had again by asking."""
+    return data.config["labels"]["labeler"] in ("human", "store")
+
+
 def _command(data: RunData) -> str:
-    return html.command(f"prefrl train --config {shlex.quote(str(data.path / 'config.toml'))}")
+    command = ["prefrl", "train", "--config", str(data.path / "config.toml")]
+    if _replayed(data):
+        command += ["--labeler", "store", "--answers", str(data.path)]
+    return html.command(shlex.join(command))
 
 
 def _labels_about(used: float, offered: float | None, budget: float | None) -> str:

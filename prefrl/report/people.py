@@ -41,6 +41,8 @@ def section(data: RunData) -> str:
         return html.section(TITLE, ABOUT, _cards(people))
     if people.unreadable:
         missing = f"The answers cannot be read, so this is missing. {people.unreadable}."
+    elif data.config["labels"]["labeler"] == "human" and people.unseen:
+        missing = f"{people.unseen:,} answers, none of them through the window."
     elif data.config["labels"]["labeler"] == "human":
         missing = f"No answers yet: `prefrl label {shlex.quote(str(data.path))}` gives some."
     else:

@@ -30,12 +30,14 @@ class PeoplesAnswers:
     """The standing answers of those who looked at the clips; simulated labelers do not.
 
     Attributes:
+      unseen: answers of others, who did not look at the clips.
       unreadable: why nothing is known; empty where there is no store or it could be read.
     """
 
     answers: tuple[AnswerRow, ...] = ()
     checks: tuple[CheckRow, ...] = ()
     unreadable: str = ""
+    unseen: int = 0
 
     @property
     def rows(self) -> list[AnswerRow | CheckRow]:
@@ -100,7 +102,9 @@ def read_people(store: Path) -> PeoplesAnswers:
         return PeoplesAnswers()
     try:
         with ComparisonStore(store) as opened:
-            return PeoplesAnswers(_seen(opened.answer_log()), _seen(opened.checks()))
+            log = opened.answer_log()
+            answers = _seen(log)
+            return PeoplesAnswers(answers, _seen(opened.checks()), unseen=len(log) - len(answers))
     except PrefrlError as error:
         return PeoplesAnswers(unreadable=str(error))
     except (SQLAlchemyError, ValueError, TypeError) as error:

@@ -11,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Generator, Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
@@ -294,7 +294,8 @@ class RewardEnsemble(nn.Module):
     def save(self, path: Path, **notes: str) -> None:
         """Weights as safetensors, in one step: a reader sees the old file or the new one."""
         part = path.with_suffix(".part")
-        save_file({k: v.contiguous() for k, v in self.state_dict().items()}, part, notes)
+        # By Python's own means: safetensors writes files that nobody else may read.
+        part.write_bytes(save({k: v.contiguous() for k, v in self.state_dict().items()}, notes))
         part.replace(path)
 
     def load(self, path: Path) -> None:
