@@ -13,7 +13,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from numpy.random import Generator, default_rng
-from scipy.special import expit
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.evaluation import evaluate_policy
@@ -25,7 +24,7 @@ from prefrl.config import PRESETS, EnvConfig, RunConfig
 from prefrl.environments import make_vec_env, max_episode_steps
 from prefrl.loop import act_at_random
 from prefrl.process import set_up_process
-from prefrl.queries import disagreement, draw_pairs
+from prefrl.queries import disagreement, draw_pairs, preferences
 from prefrl.recorder import Recorder
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.run import build_agent, build_env, build_reward, build_spec, normalised, ring_steps
@@ -272,7 +271,7 @@ def judge(
     pairs = draw_pairs(len(segments), n_pairs, rng)
     pairs = pairs[truth[pairs[:, 0]] != truth[pairs[:, 1]]]
     member_returns = returns[:, pairs]  # (M, P, 2)
-    p_left = expit(member_returns[..., 0] - member_returns[..., 1]).mean(0)
+    p_left = preferences(member_returns).mean(0)
     left_better = truth[pairs[:, 0]] > truth[pairs[:, 1]]
     right = (p_left > 0.5) == left_better
     confidence = np.maximum(p_left, 1 - p_left)

@@ -24,10 +24,11 @@ from prefrl.label_quality import (
     sittings,
     work_clock,
 )
-from prefrl.report.plots import DASH, line
+from prefrl.report.plots import line
 from prefrl.report.quality import wilson
 from prefrl.report.svg import (
     BLUE,
+    DASH,
     INK,
     MUTED,
     ORANGE,

@@ -10,6 +10,7 @@ import numpy as np
 
 from prefrl.report.svg import (
     BLUE,
+    DASH,
     INK,
     MUTED,
     ORANGE,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 STEPS = "environment steps"
-DASH: Any = (0, (4, 3))
 
 
 def returns(rows: Rows, evaluation: Mapping[str, Any]) -> Plot | None:

@@ -11,6 +11,7 @@ import numpy as np
 from prefrl.report.svg import (
     BLUE,
     CARD,
+    DASH,
     GRID,
     INK,
     MUTED,
@@ -34,7 +35,6 @@ RASTER_ABOVE = 400  # points of a scatter
 RASTER_BLUE = "#3d8fce"  # a raster image cannot follow the page's colours: legible on both
 BEYOND_LEFT = "\N{BLACK LEFT-POINTING SMALL TRIANGLE}"
 BEYOND_RIGHT = "\N{BLACK RIGHT-POINTING SMALL TRIANGLE}"
-DASH: Any = (0, (4, 3))
 Bar: TypeAlias = tuple[str, float, str, Callable[[float], str]]  # name, value, colour, writer
 
 

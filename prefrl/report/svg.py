@@ -28,6 +28,7 @@ Rows: TypeAlias = Sequence[Mapping[str, Any]]
 # Blue and orange of Okabe and Ito's palette, which every common colour blindness tells apart.
 BLUE, ORANGE, INK, MUTED = "#0072b2", "#d55e00", "#1a1b1e", "#6a6c74"
 GRID, CARD = "#e2e3e8", "#fefefe"
+DASH: Any = (0, (4, 3))  # of a line, as Matplotlib has it
 CSS_NAMES = {BLUE: "blue", ORANGE: "orange", INK: "ink", MUTED: "muted", GRID: "grid", CARD: "card"}
 WIDTH = 480  # CSS pixels, like every length here
 POINTS = 500  # what a line keeps of a long run
