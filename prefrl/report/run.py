@@ -7,7 +7,6 @@ import math
 import shlex
 import tomllib
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +19,7 @@ from prefrl.metrics import read_metrics
 from prefrl.report.svg import Rows
 from prefrl.rundir import RunDir
 from prefrl.store import AnswerRow, CheckRow, ComparisonStore
+from prefrl.toml_tables import merged
 from prefrl.types import MachineError, PrefrlError
 
 _Answer = TypeVar("_Answer", AnswerRow, CheckRow)
@@ -88,7 +88,7 @@ def read_run(run: Path) -> RunData:
         raise PrefrlError(f"{config} is not valid TOML: {error}") from None
     return RunData(
         path=run,
-        config=_over(to_mapping(RunConfig()), settings),
+        config=merged(to_mapping(RunConfig()), settings),
         rows=read_metrics(folder.metrics_path),
         evaluation=_read_table(folder.evaluation_path, "run prefrl eval again"),
         versions=_read_table(folder.versions_path, "delete it; the page does without"),
@@ -119,15 +119,6 @@ def _seen(rows: list[_Answer]) -> tuple[_Answer, ...]:
         if not (math.isfinite(row.answered_at) and math.isfinite(row.seconds)):
             raise ValueError(f"an answer at {row.answered_at} after {row.seconds} s")
     return tuple(filter(looked, rows))
-
-
-def _over(usual: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Defaults with a run's settings over them; a key of another version stays and is shown."""
-    merged = dict(usual)
-    for key, value in settings.items():
-        both = isinstance(value, dict) and isinstance(usual.get(key), dict)
-        merged[key] = _over(usual[key], value) if both else value
-    return merged
 
 
 def _read_table(path: Path, remedy: str) -> dict[str, Any]:
