@@ -147,23 +147,24 @@ NAMES: dict[str, dict[tuple[str, str], str]] = {
 }
 """Study, then task and arm of its rows: the headline's name for what they are numbers of."""
 
-NOTE = (
-    "Scores are of the final policy: 0 is a random one and 1 the mean of the same PPO on the true "
-    "reward with return normalisation, whose seeds are in docs/results.md. They are means over "
-    "seeds, with the lowest and the highest; of four tasks together interquartile means of all "
-    "their runs, of the seeds that every task has. Labels are those offered, of which the gate "
-    "asks fewer. Settings were chosen on seeds 0 to 4; `labels` and `public` have seeds from 5 on, "
-    "the others from 0 on. Rewards are fitted between rollouts unless said, so that the numbers "
-    "repeat. Shuffled labels score what an untrained policy does, each time alike: the loop "
-    "notices that they predict nothing and gives no reward. The leak audit is the best of three "
-    "rewards that know nothing (+1, -1, a random network), of `environments` by one seed. Hopper's "
-    "agent has an entropy bonus that helps it here and costs RL on the true reward: without it, "
-    "and with an earlier form of Hopper's reward, RL came to 2,578 points, by which the mean of "
-    "these runs of Hopper's is 0.89 (runs/LOG.md). Numbers in parentheses are 95 % of a bootstrap "
-    "of the seeds; of the oracle's and the mistaken labeler's three tasks Hopper has three seeds, "
-    "and six above. InvertedDoublePendulum's 1 is the mean of a run "
-    "of RL that learned, 9,324 points, and of one that did not, -1,328."
-)
+NOTE = """\
+- **Scores** are of the final policy: 0 is a random one and 1 the mean of the same PPO on the true
+  reward with return normalisation, whose seeds are in docs/results.md. They are means over seeds,
+  with the lowest and the highest; of four tasks together interquartile means of all their runs, of
+  the seeds that every task has. In parentheses are 95 % of a bootstrap of the seeds.
+- **Labels** are those offered, of which the gate asks fewer.
+- **Seeds.** Settings were chosen on 0 to 4; `labels` and `public` have seeds from 5 on, the others
+  from 0 on. Rewards are fitted between rollouts unless said, so that the numbers repeat
+  with the same versions.
+- **Leak audit:** the best of three rewards that know nothing (+1, -1, a random network), of
+  `environments` by one seed. Shuffled labels score what an untrained policy does, each time alike:
+  the loop notices that they predict nothing and gives no reward.
+- **Hopper's** agent has an entropy bonus that helps it here and costs RL on the true reward:
+  without it, and with an earlier form of Hopper's reward, RL came to 2,578 points, by which the
+  mean of these runs is 0.89 (runs/LOG.md). In the rows of the labelers it counts with three seeds,
+  in its own with six.
+- **InvertedDoublePendulum's** 1 is the mean of a run of RL that learned, 9,324 points, and of one
+  that did not, -1,328."""
 EMPTY = "No results yet: `prefrl bench loop` and others measure them."
 
 
