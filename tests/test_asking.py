@@ -70,3 +70,18 @@ def test_a_distance_is_kept_from_the_latest_pairs(
         asked.extend(np.concatenate(sides, axis=1))
     assert [len(before) for before in met] == [0, 8, 16, 20]
     np.testing.assert_array_equal(met[-1], asked[4:24])
+
+
+def test_what_was_asked_later_is_asked_about_again_too(
+    segment_of: Callable[..., Segment], ensemble_of: Callable[..., RewardEnsemble]
+) -> None:
+    every = [segment_of(default_rng(seed).normal(size=(8, 3))) for seed in range(60)]
+    old, new = every[:30], every[30:]
+    pool = SegmentPool(30)
+    pool.add(old)
+    asker = Asker(pool, ensemble_of(), STRATEGIES["uniform"], 10, default_rng(0), reuse=0.5)
+    asker.best(20, 0.0, step=1)
+    pool.add(new)
+    queries, _ = asker.best(40, 0.0, step=2)
+    known = {id(segment) for segment in old}
+    assert np.mean([id(query.left) in known for query in queries]) == pytest.approx(0.5, abs=0.2)

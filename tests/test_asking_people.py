@@ -432,3 +432,13 @@ def test_the_store_labeler_needs_answers(where: Path, there: int) -> None:
     answered_before(run.store, there)
     with pytest.raises(PrefrlError, match=rf"the {there} answers in .* \(--answers\)"):
         run.go()
+
+
+def test_the_fitter_is_shown_the_segments_of_every_pass(
+    where: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(Fitter, "see", lambda self, segments: seen.append(len(segments)))
+    run = Run(where, labeler="oracle")
+    run.go()
+    assert len(seen) == 1 + len(run.rows) and min(seen) >= 2

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -329,3 +330,14 @@ def test_a_locked_store(
         assert 0.2 <= time.monotonic() - began < 5
         assert other.counts() == Counts(open=1, leased=0, answered=1, expired=0)  # reads go on
     assert_nothing_lost(path, started)
+
+
+def test_p_left_is_in_the_database(store: ComparisonStore, path: Path) -> None:
+    """For whoever reads the file with other means than ours."""
+    for query, preference in zip(store.add(questions(4)), Preference, strict=True):
+        store.answer(query.id or 0, preference, "ann")
+    store.revise(1, None, "ann")
+    with closing(sqlite3.connect(path)) as database:
+        rows = database.execute("SELECT preference, p_left FROM comparisons ORDER BY id").fetchall()
+    decided = [("left", 1.0), ("right", 0.0), ("tie", 0.5)]
+    assert rows == [*decided, ("incomparable", None), (None, None)]

@@ -9,14 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
 from short_runs import TINY
+from stable_baselines3.common.vec_env import VecNormalize
 
 from prefrl import evaluate
 from prefrl.checkpoints import normaliser
 from prefrl.config import RunConfig, from_mapping
+from prefrl.environments import make_vec_env
 from prefrl.evaluate import Reference, committed_reference, judge, reference_key
 from prefrl.run import build_env, ring_steps
 from prefrl.types import Array, Segment
@@ -232,3 +235,89 @@ def test_the_reference_is_rl_with_both_normalisations() -> None:
     stats = normaliser(evaluate.train_rl(from_mapping(small | kwargs)).get_env())
     assert stats is not None and stats.norm_obs and stats.norm_reward
     assert stats.ret_rms.count > 500, "the true reward went through it"
+
+
+SMALL = from_mapping(
+    {
+        "steps": 640,
+        "env": {"id": "Pendulum-v1", "n_envs": 2},
+        "labels": {"warmup_steps": 128},
+        "agent": {"kwargs": {"n_steps": 64, "n_epochs": 1}},
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("leak", "paid"), [("constant+1", 1.0), ("constant-1", -1.0), ("random-network", None)]
+)
+def test_a_leak_audit_trains_on_what_it_says(leak: str, paid: float | None) -> None:
+    """One that trained nothing would always find that nothing leaks."""
+    agent: Any = evaluate.train_on_leak(SMALL, leak)
+    buffer = agent.rollout_buffer
+    assert agent.num_timesteps == SMALL.steps - SMALL.labels.warmup_steps
+    if paid is not None:
+        assert buffer.predicted_reward == paid
+    else:
+        assert buffer.predicted_reward != 0 and not buffer.reward.fitted
+
+
+class Watched:
+    """A policy that keeps what it is shown; its environments were at other means in training."""
+
+    def __init__(self) -> None:
+        self.env = VecNormalize(make_vec_env("Pendulum-v1", 2), norm_reward=False)
+        self.env.obs_rms.mean, self.env.obs_rms.var = np.full(3, 0.5), np.full(3, 4.0)
+        self.seen: list[Array] = []
+        self.told: set[bool] = set()
+
+    def get_env(self) -> VecNormalize:
+        return self.env
+
+    def predict(
+        self,
+        obs: Array,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = False,
+    ) -> tuple[Array, None]:
+        self.seen.append(obs.reshape(-1, 3))
+        self.told.add(deterministic)
+        return np.zeros((*obs.shape[:-1], 1), np.float32), None
+
+    def check(self, deterministic: bool) -> None:
+        """Cosine and sine, once the scaling is taken back."""
+        raw = 2 * np.concatenate(self.seen) + 0.5
+        np.testing.assert_allclose(np.hypot(raw[:, 0], raw[:, 1]), 1, atol=1e-4)
+        assert self.told == {deterministic}
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_a_policy_sees_what_it_saw_in_training(deterministic: bool) -> None:
+    policy: Any = Watched()
+    evaluate.true_returns(policy, SMALL, 2, deterministic)
+    policy.check(deterministic)
+    policy = Watched()
+    evaluate.play_episode(policy, gym.make("Pendulum-v1"), 0)
+    policy.check(True)
+
+
+def test_quality_is_of_a_mixture_and_of_the_final_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+    anything: Any = None
+    monkeypatch.setattr(evaluate, "policy_segments", lambda *_, random_share: [random_share] * 2)
+    monkeypatch.setattr(evaluate, "judge", lambda _, segments, *__: {"accuracy": segments})
+    found = evaluate.predictor_quality(anything, anything, SMALL, np.random.default_rng(0))
+    assert sorted(found["accuracy"]) == [0, 0, 0.5, 0.5, 1, 1]
+    assert found["on_policy"]["accuracy"] == [0, 0]
+
+
+def test_the_likelihood_is_of_pairs_that_differ() -> None:
+    truth = [0.0, 0.0, 4.0, 4.0]
+    assert judged(truth, [truth])["nll"] == pytest.approx(math.log1p(math.exp(-4)))
+
+
+def test_a_reference_is_of_rl_and_of_random(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluate, "train_rl", lambda config: None)
+    monkeypatch.setattr(evaluate, "true_returns", lambda *_: np.array([5.0, 7.0]))
+    monkeypatch.setattr(evaluate, "random_returns", lambda *_: np.array([1.0, 3.0]))
+    found = evaluate.measure_reference(SMALL)
+    assert (found.random_return, found.rl_return) == (2, 6)

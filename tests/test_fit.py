@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -320,8 +322,12 @@ def test_no_l2_at_all_stays_none(ensemble_of: Ensembles) -> None:
 RETURNS = FitSettings(target="returns", learning_rate=5e-3)
 
 
-def test_returns_on_paper(ensemble_of: Ensembles) -> None:
-    """Segments of four steps worth 7 and 3, one of each in every pair: 2 and -2 once scaled."""
+@pytest.mark.parametrize("part", [{}, {"sampled_steps": 1}, {"crop": 0.25}], ids=str)
+def test_returns_on_paper(ensemble_of: Ensembles, part: dict[str, Any]) -> None:
+    """Segments of four steps worth 7 and 3, one of each in every pair: 2 and -2 once scaled.
+
+    Of steps that are looked at alone, too: each stands for some of the others.
+    """
     worth = {1.0: 7.0, -1.0: 3.0}
     a, b = (
         Segment(np.full((4, 3), x, np.float32), np.zeros((4, 1), np.float32), np.full(4, w / 4))
@@ -333,7 +339,7 @@ def test_returns_on_paper(ensemble_of: Ensembles) -> None:
     assert data.standard_returns[:2].numpy() == pytest.approx(
         np.array([[-2, 2], [2, -2]]), abs=0.02
     )
-    metrics = fit(ensemble, data, RETURNS, rng())
+    metrics = fit(ensemble, data, replace(RETURNS, **part), rng())
     returns = ensemble(data.inputs[1].reshape(-1, 4)).reshape(3, 2, 4).sum(-1)
     assert returns.numpy(force=True) == pytest.approx(np.array([[2.0, -2.0]] * 3), abs=0.1)
     assert metrics["heldout_accuracy"] == 1

@@ -18,6 +18,7 @@ from prefrl.environments import make_env
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.reward.fit import FitMetrics, FitSettings
 from prefrl.reward.fitters import BackgroundFitter, InlineFitter
+from prefrl.reward.unlabelled import load_unlabelled
 from prefrl.run import build_fitter
 from prefrl.rundir import RunDir
 from prefrl.store import ComparisonStore
@@ -193,3 +194,29 @@ def test_a_fitter_that_never_started_closes(store: ComparisonStore, tmp_path: Pa
     )
     assert fitter.start() is None, "no answers yet"
     fitter.close()
+
+
+def test_a_process_fits_to_the_latest_answers_alone(store: ComparisonStore, tmp_path: Path) -> None:
+    first, later = store.add(linear_task(20)), store.add(linear_task(5))
+    where, weights = tmp_path / "store.sqlite", tmp_path / "fitted.safetensors"
+    settings = FitSettings(max_epochs=3)
+    fitter = BackgroundFitter(build(), build, store, where, weights, settings, seed=0, latest=15)
+    try:
+        answer(store, first)
+        metrics = fitter.start()
+        assert metrics is not None and metrics["comparisons"] == 15
+        answer(store, later)
+        assert _wait_for(fitter)["comparisons"] == 15
+    finally:
+        fitter.close()
+
+
+def test_what_nobody_is_asked_about_goes_to_the_process(
+    store: ComparisonStore, tmp_path: Path
+) -> None:
+    where, weights = tmp_path / "store.sqlite", tmp_path / "fitted.safetensors"
+    settings = FitSettings(pseudo_labels=0.9)
+    fitter = BackgroundFitter(build(), build, store, where, weights, settings, seed=0)
+    fitter.see([query.left for query in linear_task(3)])
+    seen = load_unlabelled(tmp_path / "unlabelled.safetensors")
+    assert seen is not None and len(seen) == 3

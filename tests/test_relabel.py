@@ -387,6 +387,11 @@ def test_advantages_after_a_refit_are_by_the_new_values() -> None:
         values = agent.policy.predict_values(seen).numpy().ravel()
     np.testing.assert_allclose(buffer.values.ravel(), values, atol=1e-5)
     np.testing.assert_allclose(buffer.advantages, buffer.returns - buffer.values, atol=1e-5)
+    with torch.no_grad():
+        after = agent.policy.predict_values(torch.as_tensor(agent._last_obs)).numpy().ravel()
+    ends = slice(15, None, 16)  # SB3 lays copies one after the other
+    gained = buffer.rewards[-1] + 0.5 * after - buffer.values.ravel()[ends]
+    np.testing.assert_allclose(buffer.advantages.ravel()[ends], gained, atol=1e-5)
     assert np.corrcoef(buffer.values.ravel(), buffer.returns.ravel())[0, 1] > 0.5
 
 

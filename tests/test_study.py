@@ -255,3 +255,13 @@ def test_the_committed_random_returns_are_todays() -> None:
         found = float(random_returns(config, config.eval_episodes).mean())
         assert row["random_return"] == pytest.approx(found, rel=1e-6), row
     assert len(rows) >= 8
+
+
+@pytest.mark.parametrize("name", sorted(STUDIES))
+def test_the_committed_headline_follows_from_the_committed_rows(name: str) -> None:
+    path = studies.BENCHMARKS / name / "result.json"
+    if not path.exists():
+        pytest.skip("not measured yet")
+    committed = json.loads(path.read_text())
+    found = dict(STUDIES[name].headline(committed["rows"]))
+    assert found == pytest.approx(committed["headline"], rel=1e-6, nan_ok=True)

@@ -311,3 +311,16 @@ def test_a_sitting(
         assert not state.leaving or action is Action.LEAVE
         if state.leaving:
             return
+
+
+def test_the_next_pair_is_looked_at_anew() -> None:
+    """It plays, and what was watched of the one before is not of this one."""
+    pair = Pair(7, (20, 10), 10.0)
+    state = present(begin(0.0), pair, 0.0)
+    state, _ = press(state, Action.PAUSE, 1.9)
+    state, _ = press(state, Action.TIE, 2.0)
+    state = present(state, replace(pair, key=8), 2.0)
+    _, (answer,) = press(state, Action.LEFT, 2.5)
+    assert isinstance(answer, Answer)
+    assert answer.viewing.watched == pytest.approx(0.25)
+    assert answer.viewing.seconds == pytest.approx(0.5)

@@ -1,0 +1,31 @@
+"""What held-out answers say, however many members judge them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from prefrl.reward.calibration import HeldOut, judge
+from prefrl.reward.ensemble import RewardEnsemble
+
+
+@pytest.mark.parametrize(
+    ("n", "right", "informed", "guessing"),
+    [(20, 15, False, False), (120, 66, False, True), (200, 150, True, False)],
+)
+def test_an_answer_that_many_members_judge_is_one_answer(
+    ensemble_of: Callable[..., RewardEnsemble], n: int, right: int, informed: bool, guessing: bool
+) -> None:
+    """Sixteen times the evidence would make noise beat chance, and close the gate."""
+    ensemble = ensemble_of(n_members=16)
+    answers = HeldOut(
+        differences=torch.tensor([1.0] * right + [-1.0] * (n - right)).expand(16, n),
+        p_left=torch.ones(n),
+        mask=torch.ones(16, n, dtype=torch.bool),
+        where=torch.arange(n).expand(16, n),
+    )
+    accuracy, _ = judge(ensemble, answers)
+    assert accuracy == pytest.approx(right / n)
+    assert (bool(ensemble.informed), bool(ensemble.guessing)) == (informed, guessing)
