@@ -255,7 +255,9 @@ def test_weights_on_disk_and_back(ensemble_of: Ensembles, tmp_path: Path) -> Non
     saved.l2.copy_(torch.tensor([1e-3, 2e-3, 3e-3]))
     path = tmp_path / "reward.safetensors"
     saved.save(path, author="test")
+    before = loaded.updates
     loaded.load(path)
+    assert loaded.updates == before + 1, "or no critic is taught it"
     obs, actions = np.random.default_rng(0).normal(size=(2, 50, 3)), np.zeros((2, 50, 1))
     np.testing.assert_array_equal(loaded.predict(obs, actions), saved.predict(obs, actions))
     assert loaded.temperature == 1.75

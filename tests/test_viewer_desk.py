@@ -613,6 +613,21 @@ def test_a_check_can_be_undone(store: ComparisonStore, sit: Sit) -> None:
     ]
 
 
+def test_the_status_counts_labels_and_no_checks(sit: Sit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(viewer.session, "_LOOK_EVERY", 1e9)  # between two looks at the store
+    ann = sit(30, checks=0.5)
+    ann.desk.said()
+    labels = 0
+    for _ in range(8):
+        labels += not isinstance(ann.answer(LEFT), str)
+        assert ann.desk.said().status.startswith(f"{labels} of ")
+    undone = ann.state.answered[-1]
+    ann.press(Action.UNDO)
+    labels -= not isinstance(undone, str)
+    assert ann.desk.said().status.startswith(f"{labels} of ") and 0 < labels < 8
+    assert len(ann.desk._times) == 7, "nor does what was undone count to the pace"
+
+
 # ---- skip
 
 
