@@ -180,9 +180,9 @@ def video(
     from prefrl.render.film import FORMATS, film_paths, write_film
 
     checkpoint = _newest_checkpoint(run)
-    folder = out if out and out.is_dir() else run.path / "videos"
-    film = folder / f"{checkpoint}-seed{seed}"
-    paths = film_paths(film if out is None or out.is_dir() else out, format)
+    if out is None or out.is_dir():
+        out = (out or run.path / "videos") / f"{checkpoint}-seed{seed}"
+    paths = film_paths(out, format)
     with _renderer(run, size) as renderer:
         console.print(
             f"{run.path}: {seconds:g} s of checkpoint {checkpoint}{_drawn_with(renderer)}",

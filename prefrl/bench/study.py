@@ -183,7 +183,7 @@ def _run_all(
         jobs, mp_context=get_context("spawn"), initializer=end_with_parent, max_tasks_per_child=1
     )
     try:
-        futures = [pool.submit(measure, spec, work) for spec in specs]
+        futures = {pool.submit(measure, spec, work): spec for spec in specs}
         failed = list[Exception]()
         for future in as_completed(futures):
             try:
@@ -191,6 +191,7 @@ def _run_all(
             except BrokenProcessPool:
                 raise
             except Exception as error:
+                error.add_note(f"in the row {futures[future]}: run the study again for it")
                 failed.append(error)
             else:
                 yield row
