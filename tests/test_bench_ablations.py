@@ -146,7 +146,8 @@ def test_a_gate_has_a_score_and_a_share() -> None:
     for least in THRESHOLDS:
         assert found[f"score_above_{least:g}"] == pytest.approx(1 - least)
         assert found[f"asked_above_{least:g}"] == pytest.approx(1 - 2 * least)
-    assert len(found) == 2 * len(THRESHOLDS)
+        assert found[f"score_above_{least:g}_low"] == found[f"score_above_{least:g}_high"]
+    assert len(found) == 4 * len(THRESHOLDS)
     assert gate.headline([row for row in every if row["seed"] < 2]) == {}
 
 

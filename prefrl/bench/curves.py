@@ -156,26 +156,29 @@ def draw_intervals(
         ax.set_xlabel(meaning)
 
 
-def draw_gate(points: Mapping[str, Mapping[float, tuple[float, float]]], path: Path) -> None:
-    """Scores over labels that were asked, a line for each task, the threshold at every point.
+def draw_gate(
+    points: Mapping[str, Mapping[float, Sequence[tuple[float, float]]]], path: Path
+) -> None:
+    """Scores over labels that were asked: a dot for each seed, a line of their means.
 
     Args:
-      points: by task, then threshold: labels and score.
+      points: by task, then threshold, which stands at the mean: labels and score of each seed.
       path: of a PNG. Nothing is drawn where there is no point.
     """
     drawn = {task: line for task, line in points.items() if line}
     if not drawn:
         return
     with _drawing(path, SIDE * len(drawn), SIDE) as figure:
-        axes = figure.subplots(1, len(drawn), squeeze=False)[0]
+        axes = figure.subplots(1, len(drawn), squeeze=False, sharey=True)[0]
         for ax, (task, line) in zip(axes, drawn.items(), strict=True):
-            ax.plot(
-                *zip(*line.values(), strict=True), "o-", color=BLUE, linewidth=1.3, markersize=4
-            )
-            for threshold, point in line.items():
-                ax.annotate(
-                    f"{threshold:g}", point, xytext=(4, 4), textcoords="offset points", fontsize=8
-                )
+            seeds = [seed for some in line.values() for seed in some]
+            ax.plot(*zip(*seeds, strict=True), "o", color=BLUE, alpha=0.3, markersize=4)
+            means = [tuple(np.mean(some, axis=0).tolist()) for some in line.values()]
+            ax.plot(*zip(*means, strict=True), "o-", color=BLUE, linewidth=1.3, markersize=5)
+            for mean, place in zip(dict.fromkeys(means), cycle((6, -13))):  # over and under it
+                here = [f"{t:g}" for t, at in zip(line, means, strict=True) if at == mean]
+                how: Any = {"xytext": (0, place), "textcoords": "offset points", "ha": "center"}
+                ax.annotate(", ".join(here), mean, fontsize=8, **how)
             ax.axhline(1, color=INK, linewidth=0.8)
             ax.margins(0.15)
             ax.set_title(task)

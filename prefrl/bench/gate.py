@@ -9,9 +9,16 @@ import numpy as np
 
 from prefrl.bench.arms import THRESHOLDS
 from prefrl.bench.curves import draw_gate
-from prefrl.bench.loop import run_study, scores_of
+from prefrl.bench.loop import run_study, score_matrix, scores_of
 from prefrl.bench.study import Row
-from prefrl.bench.tasks import mean_of, rows_of, seed_by_seed, seeds_wanted, task_config
+from prefrl.bench.tasks import (
+    mean_interval,
+    rows_of,
+    seed_by_seed,
+    seeds_wanted,
+    task_config,
+    with_ends,
+)
 
 TASKS = ("half_cheetah", "pendulum")
 
@@ -25,13 +32,16 @@ def gate_arm(task: str, threshold: float) -> str:
 
 
 def headline(rows: Sequence[Row]) -> Mapping[str, float]:
-    """Of each threshold: mean score over tasks and seeds, and the share of the labels asked."""
+    """Of each threshold: mean score over tasks and seeds, and the share of the labels asked.
+
+    Beside the score are 95 % of a stratified bootstrap.
+    """
     found: dict[str, float] = {}
     for threshold in THRESHOLDS:
-        by_task = [_rows(rows, task, threshold) for task in TASKS]
-        if min(map(len, by_task)) >= seeds_wanted(rows):
-            mine = [row for some in by_task for row in some]
-            found[f"score_above_{threshold:g}"] = float(np.mean(scores_of(mine)))
+        scores = score_matrix(rows, [(task, gate_arm(task, threshold)) for task in TASKS])
+        if len(scores) >= seeds_wanted(rows):
+            found |= with_ends(f"score_above_{threshold:g}", mean_interval(scores))
+            mine = [row for task in TASKS for row in _rows(rows, task, threshold)]
             asked = [row["labels"] / row["offered"] for row in mine]
             found[f"asked_above_{threshold:g}"] = float(np.mean(asked))
     return found
@@ -47,13 +57,10 @@ def specs(quick: bool) -> Sequence[Row]:
 
 
 def picture(rows: Sequence[Row], path: Path) -> None:
-    """Mean score over mean labels."""
+    """Score over labels, of each seed and in the mean."""
     points = {
         task: {
-            threshold: (
-                mean_of(mine, "labels"),
-                float(np.mean(scores_of(mine))),
-            )
+            threshold: list(zip([r["labels"] for r in mine], scores_of(mine), strict=True))
             for threshold in THRESHOLDS
             if (mine := _rows(rows, task, threshold))
         }
