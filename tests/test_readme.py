@@ -246,7 +246,7 @@ def test_table() -> None:
         f"| {real} | 90% | 2: 80% to 100% |  | `prefrl bench grasp` |",
         "| " + tables.LINES["overhead"]["sync_ratio"][0] + " | unknown |  |  | `again` |",
     ]
-    assert len(lines) == 9
+    assert sum(line.startswith("|") for line in lines) == 7
     assert tables.table({}) == tables.EMPTY
 
 

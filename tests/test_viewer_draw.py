@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from prefrl.types import Array, Preference, PrefrlError
+from viewer import text
 from viewer.draw import Said, draw
 from viewer.keys import KEYS, bindings, shown
 from viewer.layout import LEAST_SIZE, LEAST_TEXT, USUAL_SIZE, hit, layout
@@ -59,7 +60,7 @@ VIEWS: dict[str, tuple[View, Said, tuple[int, int]]] = {
 @pytest.fixture(autouse=True)
 def _headless(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
-    pygame.font.init()
+    text.begin()
     yield
 
 

@@ -11,6 +11,7 @@ from types import FrameType
 
 import pygame
 
+from viewer import text
 from viewer.draw import Said, draw
 from viewer.keys import BUTTONS, HAT
 from viewer.layout import USUAL_SIZE, hit, layout
@@ -64,7 +65,7 @@ class Window:
         self._joysticks: list[pygame.joystick.JoystickType] = []
         self.waits: list[float] = []
         pygame.key.set_repeat()  # a key that is held down counts once
-        pygame.font.init()
+        text.begin()
         pygame.joystick.init()
 
     def show(self) -> None:

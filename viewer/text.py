@@ -14,6 +14,13 @@ _FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 """DejaVu has arrows; pygame's own font has none."""
 
 
+def begin() -> None:
+    """Make text possible; fonts of an earlier beginning may have gone with pygame's end."""
+    pygame.font.init()
+    font_of.cache_clear()
+    _rendered.cache_clear()
+
+
 @functools.lru_cache(maxsize=64)
 def font_of(size: int, bold: bool) -> pygame.font.Font:
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
