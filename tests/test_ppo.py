@@ -11,6 +11,7 @@ import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
+from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import Tensor
 
@@ -57,7 +58,7 @@ def assert_the_same(env_id: str, tolerance: float = 1e-4, **settings: Any) -> No
         {"clip_range": 0.02},
         {"max_grad_norm": 0.01},
         {"batch_size": 48},  # the last of each pass is smaller
-        {"learning_rate": lambda left: 1e-3 * left, "clip_range": lambda left: 0.1 * left + 0.01},
+        {"learning_rate": LinearSchedule(1e-3, 0, 1), "clip_range": LinearSchedule(0.11, 0.01, 1)},
         {"policy_kwargs": {"activation_fn": torch.nn.ReLU}},
         {"policy_kwargs": {"net_arch": [8]}},
         {"policy_kwargs": {"net_arch": []}},
