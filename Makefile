@@ -1,7 +1,7 @@
 # Needs make, git and Python 3.11 or newer; the rest goes into .venv.
 #
 #   make train TRAIN_ARGS="--steps 100000 --seed 1"    any option of `prefrl train`
-#   make test PYTEST_ARGS="-k recorder -x"             any option of pytest
+#   make test PYTEST_ARGS="-k recorder -x -n 0"        any option of pytest; -n 0: one process
 #   make PYTHON=/path/to/python3.11 ...                another Python
 #   make TORCH=...                                     another build of torch: a wheel's path, or
 #                                                      anything else that pip can install
@@ -35,8 +35,8 @@ install: $(STAMP)  ## make .venv and install prefrl into it
 train: $(STAMP)  ## HalfCheetah from up to 700 answers, in minutes; ends with the report's path
 	$(BIN)/prefrl train $(TASK) $(TRAIN_ARGS)
 
-test: $(STAMP)  ## the tests, without the slow ones
-	$(BIN)/pytest -m "not slow and not gpu and not display" $(PYTEST_ARGS)
+test: $(STAMP)  ## the tests, without the slow ones, on all cores
+	$(BIN)/pytest -n logical -m "not slow and not gpu and not display" $(PYTEST_ARGS)
 
 test-slow: $(STAMP)  ## the slow tests alone
 	$(BIN)/pytest -m "slow and not gpu and not display" $(PYTEST_ARGS)

@@ -114,7 +114,7 @@ def test_make_installs_once_and_again_when_the_pins_change(clone: Path) -> None:
         fake_python(clone / ".venv/bin" / name, f'echo "{name} $*"')
     first = make("test", "PYTEST_ARGS=-x", cwd=clone).stdout
     assert first.index("pip install torch==") < first.index("pip install -c constraints.txt -e")
-    assert "pytest -m not slow and not gpu and not display -x" in first
+    assert "pytest -n logical -m not slow and not gpu and not display -x" in first
     assert "pip" not in make("test", cwd=clone).stdout
     later = (clone / ".venv/.installed").stat().st_mtime + 5
     os.utime(clone / "constraints.txt", (later, later))
