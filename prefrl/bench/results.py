@@ -15,7 +15,7 @@ from prefrl.bench.arms import ABLATIONS, ALL_OF_IT, THRESHOLDS, ablation_arm, te
 from prefrl.bench.loop import scores_of
 from prefrl.bench.stages import STAGES
 from prefrl.bench.study import BENCHMARKS, Row
-from prefrl.bench.tables import LINES, README, between, number_of, read_results, table
+from prefrl.bench.tables import LINES, README, between, interval_of, number_of, read_results, table
 from prefrl.bench.tasks import (
     BUDGETS,
     LONG_TASKS,
@@ -196,8 +196,7 @@ def _interval(headline: Mapping[str, float], name: str, shape: str = ".2f") -> l
     """A headline number and its 95 %, or two empty cells."""
     if name not in headline:
         return ["", ""]
-    low, high = (number_of(headline[f"{name}_{end}"], shape) for end in ("low", "high"))
-    return [number_of(headline[name], shape), f"{low} to {high}"]
+    return [number_of(headline[name], shape), interval_of(headline, name, shape)]
 
 
 def _with_count(scores: Sequence[float]) -> str:

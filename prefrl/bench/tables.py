@@ -194,11 +194,14 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _with_interval(headline: Mapping[str, float], name: str, shape: str) -> str:
     """A number, and its 95 % in parentheses where they are known."""
-    number, ends = number_of(headline[name], shape), (f"{name}_low", f"{name}_high")
-    if not headline.keys() >= set(ends):
-        return number
-    low, high = (number_of(headline[end], shape) for end in ends)
-    return f"{number} ({low} to {high})"
+    number, ends = number_of(headline[name], shape), interval_of(headline, name, shape)
+    return f"{number} ({ends})" if ends else number
+
+
+def interval_of(headline: Mapping[str, float], name: str, shape: str) -> str:
+    """The 95 % of a headline's number, or "" where it has none."""
+    ends = [headline.get(f"{name}_{end}") for end in ("low", "high")]
+    return "" if None in ends else " to ".join(number_of(end, shape) for end in ends)
 
 
 def between(page: str, name: str, block: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 from scipy.optimize import minimize_scalar
 from scipy.stats import chi2
@@ -57,7 +58,8 @@ def beats_chance(nll: float, n: int) -> bool:
     return n > 0 and float(chi2.sf(2 * n * (math.log(2) - nll), df=1)) < 1e-3
 
 
-class HeldOut(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class HeldOut:
     """What members predict of answers that they have not learned from.
 
     Attributes:
@@ -71,15 +73,16 @@ class HeldOut(NamedTuple):
     mask: Tensor
     where: Tensor
 
-    @property
+    @cached_property
     def judged(self) -> tuple[Tensor, Tensor]:
         """Differences and answers of all members, without what fills rows up."""
         held = self.mask.gather(1, self.where)
         return self.differences[held], self.p_left[self.where][held]
 
-    def cpu(self) -> HeldOut:
-        """Where calibration computes."""
-        return HeldOut(*(tensor.cpu() for tensor in self))
+    @cached_property
+    def temperature(self) -> float:
+        """That under which they are calibrated to these answers."""
+        return fit_temperature(*self.judged)
 
 
 def judge(ensemble: RewardEnsemble, answers: HeldOut) -> tuple[float, float]:
@@ -89,7 +92,7 @@ def judge(ensemble: RewardEnsemble, answers: HeldOut) -> tuple[float, float]:
       Accuracy on held-out answers, and their mean negative log-likelihood.
     """
     differences, targets = answers.judged
-    scaled = differences / fit_temperature(differences, targets)
+    scaled = differences / answers.temperature
     nll = bradley_terry_loss(scaled, zeros(()), targets).mean()
     decided = targets != 0.5
     right = (differences > 0) == (targets > 0.5)
@@ -99,5 +102,6 @@ def judge(ensemble: RewardEnsemble, answers: HeldOut) -> tuple[float, float]:
     n_decided = int((held_by_any & (answers.p_left != 0.5)).sum())
     ensemble.informed.fill_(above_chance and accuracy >= INFORMED_ACCURACY)
     ensemble.guessing.fill_(n_decided >= ENOUGH_TO_JUDGE and not above_chance)
-    calibrated = answers._replace(differences=answers.differences / ensemble.temperature.cpu())
-    return accuracy, float(masked_loss(*calibrated).nanmean())
+    calibrated = answers.differences / ensemble.temperature.cpu()
+    losses = masked_loss(calibrated, answers.p_left, answers.mask, answers.where)
+    return accuracy, float(losses.nanmean())

@@ -22,7 +22,7 @@ from prefrl.reward.batches import (
     returns_of,
     rows,
 )
-from prefrl.reward.calibration import HeldOut, fit_temperature, judge
+from prefrl.reward.calibration import HeldOut, judge
 from prefrl.reward.dataset import ComparisonData
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.reward.losses import bradley_terry_loss, masked_loss, masked_mean
@@ -126,8 +126,8 @@ def _fit(
     beside = _Beside(unlabelled, follows)
     differences, epochs = _passes(ensemble, task, settings, rng, beside)
     ensemble.set_scale(reference)
-    believed = task.judged_by(differences).cpu()
-    ensemble.temperature.fill_(fit_temperature(*believed.judged))
+    believed = task.judged_by(differences)
+    ensemble.temperature.fill_(believed.temperature)
     accuracy, nll = judge(ensemble, _given(ensemble, data, settings) if doubted else believed)
     ensemble.fitted.fill_(True)
     sample = task.drawn[:, :: math.ceil(task.drawn.shape[1] / _TRAIN_SAMPLE)]
@@ -193,8 +193,9 @@ class _Task(NamedTuple):
     returns: Tensor | None
 
     def judged_by(self, differences: Tensor) -> HeldOut:
-        """What was held out, with what members predict for it, (M, K)."""
-        return HeldOut(differences, self.p_left, self.weights == 0, self.heldout)
+        """What was held out, with what members predict for it, (M, K); on the CPU."""
+        every = differences, self.p_left, self.weights == 0, self.heldout
+        return HeldOut(*(tensor.cpu() for tensor in every))
 
     def losses(self, predicted: Tensor, index: Tensor, noise: float) -> Tensor:
         """How wrong predicted returns (M, B, 2) of the comparisons at `index` (M, B) are, (M, B).
@@ -224,7 +225,7 @@ def _given(ensemble: RewardEnsemble, data: ComparisonData, settings: FitSettings
     Of those that members believe, they would be right by their own judgement.
     """
     task, _ = _task_of(ensemble, data, replace(settings, transitive=False), doubted=False)
-    return task.judged_by(judged_differences(ensemble, task.inputs, task.heldout)).cpu()
+    return task.judged_by(judged_differences(ensemble, task.inputs, task.heldout))
 
 
 def _task_of(
