@@ -22,7 +22,7 @@ from prefrl.recorder import Recorder
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.reward.fit import FitSettings
 from prefrl.reward.fitters import InlineFitter
-from prefrl.run import acquainted, load_trained, loop_settings
+from prefrl.run import acquainted, load_trained, loop_settings, newest_checkpoint
 from prefrl.rundir import RunDir
 from prefrl.store import ComparisonStore
 from prefrl.streams import Stage, stream
@@ -139,7 +139,7 @@ def load_run(path: str | Path) -> tuple[BaseAlgorithm, RewardEnsemble]:
       PrefrlError: there is no run, or it has no checkpoint yet.
     """
     run = RunDir.open(Path(path))
-    return load_trained(run.config(), run)
+    return load_trained(run.config(), newest_checkpoint(run))
 
 
 def find_recorder(env: VecEnv | None) -> Recorder:

@@ -71,13 +71,13 @@ def evaluate(
     """
     import prefrl.evaluate as ev
     from prefrl import checkpoints
-    from prefrl.run import load_trained
+    from prefrl.run import load_trained, newest_checkpoint
 
-    config = run.config()
-    agent, reward = load_trained(config, run)
+    config, checkpoint = run.config(), newest_checkpoint(run)
+    agent, reward = load_trained(config, checkpoint)
     returns = ev.true_returns(agent, config, config.eval_episodes)
     result: dict[str, Any] = {
-        "step": int(checkpoints.state(run.checkpoints / _newest_checkpoint(run))["step"]),
+        "step": int(checkpoints.state(checkpoint)["step"]),
         "true_return": float(returns.mean()),
         "true_returns": returns.tolist(),
         "episodes": len(returns),
@@ -178,18 +178,19 @@ def video(
 ) -> None:
     """Film the policy of a run's newest checkpoint, with its reward bars."""
     from prefrl.render.film import FORMATS, film_paths, write_film
+    from prefrl.run import newest_checkpoint
 
-    checkpoint = _newest_checkpoint(run)
+    checkpoint = newest_checkpoint(run)
     if out is None or out.is_dir():
-        out = (out or run.path / "videos") / f"{checkpoint}-seed{seed}"
+        out = (out or run.path / "videos") / f"{checkpoint.name}-seed{seed}"
     paths = film_paths(out, format)
     with _renderer(run, size) as renderer:
         console.print(
-            f"{run.path}: {seconds:g} s of checkpoint {checkpoint}{_drawn_with(renderer)}",
+            f"{run.path}: {seconds:g} s of checkpoint {checkpoint.name}{_drawn_with(renderer)}",
             soft_wrap=True,
             highlight=False,
         )
-        with _playing(run, seed, deterministic) as endless:
+        with _playing(run.config(), checkpoint, seed, deterministic) as endless:
             steps = list(islice(endless, round(seconds * renderer.fps) or 1))
         for name, path in paths.items():
             kind = FORMATS[name]
@@ -205,17 +206,18 @@ def video(
 def watch(run: RunDir, console: Console, *, size: int, seed: int, deterministic: bool) -> None:
     """Show the policy of a run's newest checkpoint in a window, with its reward bars."""
     from prefrl.render.window import Player, display, show
+    from prefrl.run import newest_checkpoint
 
-    checkpoint = _newest_checkpoint(run)
-    title, film = f"{run.path}, checkpoint {checkpoint}", f"film the agent: prefrl video {run.path}"
-    with display(title, film), _renderer(run, size) as renderer:
+    checkpoint = newest_checkpoint(run)
+    shown = f"checkpoint {checkpoint.name}"
+    film = f"film the agent: prefrl video {run.path}"
+    with display(f"{run.path}, {shown}", film), _renderer(run, size) as renderer:
         console.print(
-            f"{run.path}: checkpoint {checkpoint}{_drawn_with(renderer)}; Space pauses, Escape "
-            "closes the window",
+            f"{run.path}: {shown}{_drawn_with(renderer)}; Space pauses, Escape closes the window",
             soft_wrap=True,
             highlight=False,
         )
-        with _playing(run, seed, deterministic) as endless:
+        with _playing(run.config(), checkpoint, seed, deterministic) as endless:
             show(Player(endless, renderer, size))
 
 
@@ -249,15 +251,6 @@ def _user_name() -> str:
         return "human"
 
 
-def _newest_checkpoint(run: RunDir) -> str:
-    from prefrl.checkpoints import latest
-
-    checkpoint = latest(run.checkpoints)
-    if checkpoint is None:
-        raise PrefrlError(f"{run.path} has no checkpoint yet: train it first")
-    return checkpoint.name
-
-
 def _renderer(run: RunDir, size: int) -> SegmentRenderer:
     """Made before the agent is loaded: what cannot be drawn is refused at once."""
     from prefrl.render import SegmentRenderer
@@ -270,14 +263,15 @@ def _drawn_with(renderer: SegmentRenderer) -> str:
     return f", drawn with {renderer.backend}" * bool(renderer.backend)
 
 
-def _playing(run: RunDir, seed: int, deterministic: bool) -> closing[Generator[Step]]:
-    """The run's policy at play; no training run uses these seeds."""
+def _playing(
+    config: RunConfig, checkpoint: Path, seed: int, deterministic: bool
+) -> closing[Generator[Step]]:
+    """The checkpoint's policy at play; no training run uses these seeds."""
     from prefrl.evaluate import EVAL_SEED
     from prefrl.render.play import play
     from prefrl.run import load_trained
 
-    config = run.config()
-    agent, reward = load_trained(config, run)
+    agent, reward = load_trained(config, checkpoint)
     return closing(play(agent, reward, config.env, EVAL_SEED + seed, deterministic))
 
 

@@ -11,7 +11,7 @@ from prefrl import checkpoints
 from prefrl.asking import Asker
 from prefrl.evaluate import policy_segments
 from prefrl.queries import STRATEGIES
-from prefrl.run import load_trained
+from prefrl.run import load_trained, newest_checkpoint
 from prefrl.rundir import RunDir
 from prefrl.segments import SegmentPool
 from prefrl.store import ComparisonStore
@@ -36,9 +36,8 @@ def ask_offline(run: RunDir, n: int, rng: Generator) -> int:
     """
     config = run.config()
     labels, length = config.labels, config.labels.segment_length
-    agent, reward = load_trained(config, run)
-    checkpoint = checkpoints.latest(run.checkpoints)
-    assert checkpoint is not None  # it has been loaded
+    checkpoint = newest_checkpoint(run)
+    agent, reward = load_trained(config, checkpoint)
     step = int(checkpoints.state(checkpoint)["step"])
     set_random_seed(int(rng.integers(2**31)))  # the policy draws its actions from torch's
     rows = max(labels.ask_every // config.env.n_envs, 4 * length)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import fields, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -114,19 +115,25 @@ def _run(loop: PreferenceLoop, keeper: Keeper) -> None:
         raise
 
 
-def load_trained(config: RunConfig, run: RunDir) -> tuple[BaseAlgorithm, RewardEnsemble]:
-    """The agent and the reward ensemble of a run's newest checkpoint.
-
-    A run that was trained on a GPU is read on the CPU where there is none.
+def newest_checkpoint(run: RunDir) -> Path:
+    """What a run has learned so far.
 
     Raises:
-      PrefrlError: the run has none yet.
+      PrefrlError: nothing yet.
     """
-    set_up_process(config.threads)
-    check_names(config)
     checkpoint = checkpoints.latest(run.checkpoints)
     if checkpoint is None:
         raise PrefrlError(f"{run.path} has no checkpoint yet: train it first")
+    return checkpoint
+
+
+def load_trained(config: RunConfig, checkpoint: Path) -> tuple[BaseAlgorithm, RewardEnsemble]:
+    """The agent and the reward ensemble of a checkpoint of a run with this configuration.
+
+    One that was trained on a GPU is read on the CPU where there is none.
+    """
+    set_up_process(config.threads)
+    check_names(config)
     if config.device == "cuda":
         config = replace(config, device="auto")
     env = build_env(replace(config.env, vec="dummy"), config.seed, ring_steps(config))

@@ -20,7 +20,7 @@ from prefrl.metrics import read_metrics
 from prefrl.process import choose_device
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.reward.fit import _near, _training
-from prefrl.run import load_trained, train
+from prefrl.run import load_trained, newest_checkpoint, train
 from prefrl.rundir import RunDir
 from prefrl.types import PrefrlError
 
@@ -99,7 +99,7 @@ def test_a_run_that_names_a_gpu_is_read_without_one(
     run = RunDir.create(tmp_path / "run", short("cpu"))
     agent, _ = train(short("cpu"), run)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    again, reward = load_trained(short("cuda"), run)
+    again, reward = load_trained(short("cuda"), newest_checkpoint(run))
     assert again.device.type == reward.device.type == "cpu"
     for old, new in zip(agent.policy.parameters(), again.policy.parameters(), strict=True):
         assert torch.equal(old, new)
@@ -152,7 +152,7 @@ def test_a_run_on_a_gpu_learns_and_is_read_without_one(
     assert agent.device.type == reward.device.type == "cuda"
     assert read_metrics(run.metrics_path)[-1]["heldout_accuracy"] > 0.6
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    again, read = load_trained(short("cuda"), run)
+    again, read = load_trained(short("cuda"), newest_checkpoint(run))
     assert again.device.type == read.device.type == "cpu"
     for old, new in zip(agent.policy.parameters(), again.policy.parameters(), strict=True):
         assert torch.equal(old.cpu(), new)

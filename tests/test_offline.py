@@ -18,7 +18,7 @@ from prefrl.checkpoints import normaliser
 from prefrl.config import from_mapping, load, presets
 from prefrl.offline import ask_offline
 from prefrl.queries import STRATEGIES, Candidates, disagreement, mutual_information
-from prefrl.run import load_trained, train
+from prefrl.run import load_trained, newest_checkpoint, train
 from prefrl.rundir import RunDir
 from prefrl.store import ComparisonStore
 from prefrl.types import Array, PrefrlError, Query
@@ -151,7 +151,7 @@ def test_the_agent_sees_what_it_saw_in_training(
     run: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Normalised by the checkpoint's statistics; the segments keep what the environment said."""
-    agent, reward = load_trained(run.config(), run)
+    agent, reward = load_trained(run.config(), newest_checkpoint(run))
     stats: Any = normaliser(agent.get_env())
     stats.obs_rms.mean = np.full(4, 3.0)
     seen: list[Array] = []
@@ -194,7 +194,7 @@ def test_a_trained_ensemble_pays_as_it_did_when_it_was_saved(run: RunDir) -> Non
     """With its members' disagreement, where that counted."""
     config = replace(run.config(), steps=4000)
     reward = replace(config.reward, bonus=0.5, pessimism=1.0)
-    _, loaded = load_trained(replace(config, reward=reward), run)
+    _, loaded = load_trained(replace(config, reward=reward), newest_checkpoint(run))
     over = step_of(run) / config.steps
     assert loaded.disagreement_weight == pytest.approx(0.5 * (1 - over) - over)
-    assert load_trained(config, run)[1].disagreement_weight == 0
+    assert load_trained(config, newest_checkpoint(run))[1].disagreement_weight == 0

@@ -73,7 +73,7 @@ def label(run: RunDir, console: Console, options: Options) -> None:
 
 def review(run: RunDir, console: Console, options: Options) -> None:
     """A person pages through answers, those first that the ensemble least expects."""
-    from prefrl.run import load_trained
+    from prefrl.run import load_trained, newest_checkpoint
 
     config = run.config()
     keys = bindings(config.viewer.keys)
@@ -83,7 +83,7 @@ def review(run: RunDir, console: Console, options: Options) -> None:
             raise PrefrlError(
                 f"{run.path} has no answers to review yet: `prefrl label {run.path}` gives some"
             )
-        _, reward = load_trained(config, run)
+        _, reward = load_trained(config, newest_checkpoint(run))
         rows = most_disagreed(store, reward, rows)
         with closing(_clips(config, options.size, console)) as clips:
             name, asked = options.name, instruction_of(config)
