@@ -22,9 +22,9 @@ CAMERA = {
 class InvertedDoublePendulumEnv(V5Env, inverted_double_pendulum_v5.InvertedDoublePendulumEnv):
     """InvertedDoublePendulum-v5 whose episode goes on after the fall.
 
-    The reward is v5's: 10 while the tip is higher than 1 m, less the tip's squared distance from
-    its place at the top and what the poles' speeds cost. So a fall costs 10 a step (Christiano et
-    al. 2017, appendix A), and a pole that whirls about up to 30 more. There is no torque penalty to
+    The reward is v5's: 10 while the tip is higher than 1 m, less 0.01 x^2 + (y - 2)^2 for a tip at
+    (x, y) and what the poles' speeds cost. So a fall costs 10 a step (Christiano et al. 2017,
+    appendix A), and poles that whirl about cost tens more. There is no torque penalty to
     leave out. The observation is v5's without the last number, the force of the stop at the
     rail's end, which no picture shows.
     """

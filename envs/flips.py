@@ -97,8 +97,9 @@ def turned(angle: float) -> float:
 class FlightTurns:
     """Adds up the turns of flights, less what turning forward on the floor takes back of them.
 
-    So nothing is earned by turning back and forth, however it is done. On the floor alone there is
-    nothing to take back, and nothing to earn.
+    So nothing is earned by turning back and forth, but in a hop that began before a landed flip
+    counted: what it had turned by then is kept. On the floor alone there is nothing to take back,
+    and nothing to earn.
     """
 
     _at_stake: float = field(default=0.0, init=False)  # earned, and not landed yet

@@ -61,9 +61,12 @@ class Asker:
         Args:
           ask_above: the gate.
         Returns:
-          The queries, remembered as asked; and what the candidates were like.
+          The queries, remembered as asked; and what the candidates were like, where there were any.
         """
-        candidates, pairs = self._candidates(n * self.oversample)
+        pairs = self._candidates(n * self.oversample)
+        if not len(pairs):
+            return [], {}
+        candidates = self._judged(pairs)
         spread = disagreement(candidates.returns)
         chosen = select(candidates, self.strategy, n, ask_above, self.rng)
         self._asked.extend(candidates.features[chosen])
@@ -94,7 +97,8 @@ class Asker:
         if self.reuse:
             self._known.extend(side for query in queries for side in (query.left, query.right))
 
-    def _candidates(self, n: int) -> tuple[Candidates, Array]:
+    def _candidates(self, n: int) -> Array:
+        """Pairs by number; fewer than n where some were of the same."""
         pairs = draw_pairs(len(self.pool), n, self.rng)
         newest = np.array(self.pool.newest)
         recent = round(self.on_policy_share * n) if len(newest) > 1 else 0
@@ -103,14 +107,15 @@ class Asker:
         again = round(self.reuse * (n - recent)) if self._known else 0
         if again:  # numbered after the pool's
             pairs[n - again :, 0] = len(self.pool) + self.rng.integers(len(self._known), size=again)
-        if recent or again:
-            pairs = self._different(pairs)
+        return self._different(pairs) if recent or again else pairs
+
+    def _judged(self, pairs: Array) -> Candidates:
         used, where = np.unique(pairs, return_inverse=True)
         segments = [self._segment(int(i)) for i in used]
         returns = self.reward.member_returns(segments)[:, where.reshape(pairs.shape)]
         features = self.reward.features(segments)[where.reshape(pairs.shape)]
         asked = np.array(self._asked).reshape(-1, features[0].size)
-        return Candidates(returns, features.reshape(len(pairs), -1), asked), pairs
+        return Candidates(returns, features.reshape(len(pairs), -1), asked)
 
     def _different(self, pairs: Array) -> Array:
         """Without those that are there already, and those of a segment with itself.

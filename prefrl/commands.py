@@ -182,7 +182,7 @@ def video(
 
     checkpoint = newest_checkpoint(run)
     if out is None or out.is_dir():
-        out = (out or run.path / "videos") / f"{checkpoint.name}-seed{seed}"
+        out = (out or run.path / "videos") / f"{checkpoint.stem}-seed{seed}"
     paths = film_paths(out, format)
     with _renderer(run, size) as renderer:
         console.print(

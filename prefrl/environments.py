@@ -131,10 +131,23 @@ def resolve(env_id: str) -> str:
 def max_episode_steps(
     env_id: str, module: str = "", kwargs: Mapping[str, Any] | None = None
 ) -> int | None:
-    """The time limit of an environment as `make_env` makes it, in steps."""
+    """The time limit of an environment as `make_env` makes it, in steps; None: it has none.
+
+    Args:
+      kwargs: for gymnasium.make, whose max_episode_steps replaces the usual limit; -1 lifts it.
+    Raises:
+      PrefrlError: no number of steps.
+    """
     import_module(module)
     usual = registry[resolve(env_id)].max_episode_steps
-    limit: int | None = (kwargs or {}).get("max_episode_steps", usual)
+    limit = (kwargs or {}).get("max_episode_steps")
+    if limit is None or limit == -1:
+        return usual if limit is None else None
+    if type(limit) is not int or limit < 1:
+        raise PrefrlError(
+            f"env.kwargs.max_episode_steps = {limit!r} is no limit: a whole number of at least 1 "
+            "is wanted, or -1 for none"
+        )
     return limit
 
 

@@ -163,10 +163,10 @@ class PreferenceLoop:
             explore(self.agent, s.explore_steps, self.rng)
         self._episodes()
         self._collect()
-        if not len(self._pool):
+        if len(self._pool) < 2:
             raise StartAnew(
-                f"segments of {self.settings.segment_length} steps are longer than any episode "
-                "so far: lower labels.segment_length (--segment-length)"
+                f"no two segments of {s.segment_length} steps are in the episodes so far: lower "
+                "labels.segment_length (--segment-length)"
             )
         first = min(self.settings.first_batch, self.settings.budget)
         there = self.progress.labels

@@ -161,7 +161,7 @@ class Recorder(VecEnvWrapper):
         """Segments cut at random from the recorded steps, none across an episode's end.
 
         Args:
-          n: how many; fewer come back only when no place can hold one.
+          n: how many; fewer come back where there are not as many places for one.
           length: steps of a segment.
           newest: look only at this many last steps of each environment.
         """
@@ -172,7 +172,7 @@ class Recorder(VecEnvWrapper):
         starts = _valid_starts(self._dones[rows], length)
         if not len(starts):
             return []
-        chosen = starts[rng.choice(len(starts), size=n, replace=len(starts) < n)]
+        chosen = starts[rng.choice(len(starts), size=min(n, len(starts)), replace=False)]
         last_row_step = self.steps_taken
         segments = []
         for start, env in chosen:
@@ -205,13 +205,26 @@ class Recorder(VecEnvWrapper):
         return np.arange(self._filled - n_steps, self._filled) % self.ring_steps
 
     def _keep_render_states(self, row: int, infos: list[dict[str, Any]]) -> None:
-        if RENDER_STATE not in infos[0]:
-            return
+        states = [info.pop(RENDER_STATE, None) for info in infos]
         if self._render_states is None:
-            shape = (self.ring_steps, self.num_envs, *infos[0][RENDER_STATE].shape)
-            self._render_states = np.zeros(shape, dtype=infos[0][RENDER_STATE].dtype)
-        for env, info in enumerate(infos):
-            self._render_states[row, env] = info.pop(RENDER_STATE)
+            first = next((state for state in states if state is not None), None)
+            if first is None:
+                return
+            shape = (self.ring_steps, self.num_envs, *first.shape)
+            self._render_states = np.zeros(shape, dtype=first.dtype)
+        for env, state in enumerate(states):
+            self._check_render_state(env, state)
+            self._render_states[row, env] = state
+
+    def _check_render_state(self, env: int, state: Array | None) -> None:
+        assert self._render_states is not None
+        shape = self._render_states.shape[2:]
+        if state is None or state.shape != shape:
+            found = "none" if state is None else f"one of shape {state.shape}"
+            raise PrefrlError(
+                f"environment {env} gave {found} as its render state after {self.steps_taken} "
+                f"steps, and the first of all had shape {shape}: give each step one of the same"
+            )
 
     def _end_episodes(self, dones: Array) -> None:
         for env in np.flatnonzero(dones):

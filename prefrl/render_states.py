@@ -18,6 +18,7 @@ import numpy as np
 from prefrl.types import Array, PrefrlError
 
 _PLAIN = "biuf"  # dtype kinds: numbers
+_CLASSIC_CONTROL = "gymnasium.envs.classic_control."
 
 
 class RenderStates(Protocol):
@@ -41,7 +42,7 @@ def render_states(env: gym.Env[Any, Any]) -> RenderStates | None:
         return _Own(env)
     if hasattr(plain, "set_state") and hasattr(getattr(plain, "data", None), "qpos"):
         return _MuJoCo(plain)
-    if not _is_numeric(getattr(plain, "state", None)):
+    if not _is_classic_control(plain) or not _is_numeric(getattr(plain, "state", None)):
         return None
     return _StateAndTorque(plain) if hasattr(plain, "last_u") else _State(plain)
 
@@ -108,6 +109,11 @@ class _StateAndTorque:
         # In the action's own precision, for the arrow is a whole number of pixels wide.
         torque = self._env.action_space.dtype.type(state[-1])
         self._env.last_u = None if np.isnan(torque) else torque
+
+
+def _is_classic_control(env: gym.Env[Any, Any]) -> bool:
+    """Or derived from it: what others call their state need not be all that they draw."""
+    return any(kind.__module__.startswith(_CLASSIC_CONTROL) for kind in type(env).__mro__)
 
 
 def _is_numeric(state: Any) -> bool:

@@ -41,7 +41,8 @@ def disagreement_weight(step: int, total: int, bonus: float, pessimism: float) -
     known, wary of what few members like in the end.
 
     Source: the bonus, Liang et al. 2022 (RUNE), arXiv 2205.12401, section 4.1 (there it decays
-    exponentially); mean minus lambda std, Coste et al. 2024, arXiv 2310.02743, section 3.2.
+    exponentially); pessimism, Coste et al. 2024, arXiv 2310.02743, section 3.2 (there it is the
+      variance that counts).
     """
     over = min(step / total, 1.0)
     return (1 - over) * bonus - over * pessimism

@@ -43,6 +43,26 @@ def check_spaces(env_id: str, observation: gym.Space[Any], action: gym.Space[Any
                 f"{env_id} has {kind} from {space.start} on, and SB3's agents count from 0: wrap "
                 "the environment to shift them"
             )
+        if space.shape == () and isinstance(space, spaces.Box):
+            raise PrefrlError(
+                f"{env_id} has {kind} without an axis: wrap the environment to give them the shape "
+                "(1,)"
+            )
+    if isinstance(action, spaces.Box):
+        _check_continuous(env_id, action)
+
+
+def _check_continuous(env_id: str, action: spaces.Box) -> None:
+    """Refuse actions that a Gaussian policy's cannot stand for, as they are executed."""
+    if action.dtype is None or action.dtype.kind != "f":
+        raise PrefrlError(
+            f"{env_id} has Box actions of {action.dtype}, and agents act with fractions: wrap the "
+            "environment to take floats, or use Discrete"
+        )
+    if not action.is_bounded("both"):
+        raise PrefrlError(
+            f"{env_id} has Box actions without bounds: give its action space a finite low and high"
+        )
 
 
 def is_channels_last(space: gym.Space[Any]) -> bool:

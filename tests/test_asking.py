@@ -47,6 +47,19 @@ def test_no_pair_is_asked_twice_in_a_batch(
         assert len({frozenset((id(q.left), id(q.right))) for q in queries}) == len(queries)
 
 
+def test_where_no_two_segments_differ_nothing_is_asked(
+    segment_of: Callable[..., Segment], ensemble_of: Callable[..., RewardEnsemble]
+) -> None:
+    """Few segments, of which most were asked about before: a draw may find none but those."""
+    pool = SegmentPool(2)
+    pool.add([segment_of(np.full((8, 3), i)) for i in range(2)])
+    asker = Asker(pool, ensemble_of(), STRATEGIES["uniform"], 1, default_rng(0), reuse=1.0)
+    asked = [asker.best(1, 0.0, step) for step in range(40)]
+    assert any(queries for queries, _ in asked)
+    assert ([], {}) in asked
+    assert all(q.left is not q.right for queries, _ in asked for q in queries)
+
+
 def test_a_distance_is_kept_from_the_latest_pairs(
     segment_of: Callable[..., Segment],
     ensemble_of: Callable[..., RewardEnsemble],

@@ -127,6 +127,14 @@ def steps_of(run: Path) -> list[int]:
         (["Pendulum-v1", "--set", "reward.net=conv"], "choose reward.net=mlp"),
         ([*ODD, "odd/MultiDiscrete-v0"], "odd/MultiDiscrete-v0 has MultiDiscrete observations"),
         ([*ODD, "odd/MultiDiscreteAction-v0"], "MultiDiscrete actions: Box and Discrete are"),
+        ([*ODD, "odd/Scalar-v0"], "odd/Scalar-v0 has observations without an axis"),
+        ([*ODD, "odd/ScalarAction-v0"], "odd/ScalarAction-v0 has actions without an axis"),
+        ([*ODD, "odd/WholeAction-v0"], "Box actions of int64, and agents act with fractions"),
+        ([*ODD, "odd/Unbounded-v0"], "odd/Unbounded-v0 has Box actions without bounds"),
+        (["Pendulum-v1", "--set", "env.kwargs.max_episode_steps=abc"], "= 'abc' is no limit"),
+        (["Pendulum-v1", "--set", "env.kwargs.max_episode_steps=0"], "= 0 is no limit"),
+        (["Pendulum-v1", "--set", "env.kwargs.max_episode_steps=-2"], "or -1 for none"),
+        (["Pendulum-v1", "--set", "env.kwargs.max_episode_steps=true"], "= True is no limit"),
     ],
 )
 def test_a_mistake_is_named_and_leaves_nothing_behind(
@@ -268,7 +276,7 @@ def test_an_oracle_cannot_judge_by_nan(prefrl: Prefrl, trains_only: None) -> Non
 def test_segments_longer_than_any_episode(prefrl: Prefrl, trains_only: None) -> None:
     done = prefrl("train", "odd/Short-v0", *ODD, *TINY, "--run", "run")
     assert done.status == 2
-    assert "segments of 25 steps are longer than any episode so far" in done.err
+    assert "no two segments of 25 steps are in the episodes so far" in done.err
     assert "--segment-length" in done.err
 
 

@@ -14,12 +14,11 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from short_runs import TINY
-from stable_baselines3.common.vec_env import VecNormalize
+from watched import Watched
 
 from prefrl import evaluate
 from prefrl.checkpoints import normaliser
 from prefrl.config import RunConfig, from_mapping
-from prefrl.environments import make_vec_env
 from prefrl.evaluate import Reference, committed_reference, judge, reference_key
 from prefrl.run import build_env, ring_steps
 from prefrl.types import Array, Segment
@@ -209,13 +208,17 @@ def test_random_returns_favour_no_short_episodes() -> None:
 
 
 class Still:
-    """A policy that always takes the same action."""
+    """A policy that always takes the same action, of so many numbers, and counts how often."""
+
+    def __init__(self, numbers: int = 1) -> None:
+        self._numbers, self.steps = numbers, 0
 
     def get_env(self) -> None:
         return None
 
-    def predict(self, obs: Array, deterministic: bool) -> tuple[Array, None]:
-        return np.full((len(obs), 1), 0.5, dtype=np.float32), None
+    def predict(self, obs: Array, deterministic: bool, **_: Any) -> tuple[Array, None]:
+        self.steps += 1
+        return np.full((len(obs), self._numbers), 0.5, dtype=np.float32), None
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
@@ -261,36 +264,6 @@ def test_a_leak_audit_trains_on_what_it_says(leak: str, paid: float | None) -> N
         assert buffer.predicted_reward != 0 and not buffer.reward.fitted
 
 
-class Watched:
-    """A policy that keeps what it is shown; its environments were at other means in training."""
-
-    def __init__(self) -> None:
-        self.env = VecNormalize(make_vec_env("Pendulum-v1", 2), norm_reward=False)
-        self.env.obs_rms.mean, self.env.obs_rms.var = np.full(3, 0.5), np.full(3, 4.0)
-        self.seen: list[Array] = []
-        self.told: set[bool] = set()
-
-    def get_env(self) -> VecNormalize:
-        return self.env
-
-    def predict(
-        self,
-        obs: Array,
-        state: Any = None,
-        episode_start: Any = None,
-        deterministic: bool = False,
-    ) -> tuple[Array, None]:
-        self.seen.append(obs.reshape(-1, 3))
-        self.told.add(deterministic)
-        return np.zeros((*obs.shape[:-1], 1), np.float32), None
-
-    def check(self, deterministic: bool) -> None:
-        """Cosine and sine, once the scaling is taken back."""
-        raw = 2 * np.concatenate(self.seen) + 0.5
-        np.testing.assert_allclose(np.hypot(raw[:, 0], raw[:, 1]), 1, atol=1e-4)
-        assert self.told == {deterministic}
-
-
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_a_policy_sees_what_it_saw_in_training(deterministic: bool) -> None:
     policy: Any = Watched()
@@ -299,6 +272,20 @@ def test_a_policy_sees_what_it_saw_in_training(deterministic: bool) -> None:
     policy = Watched()
     evaluate.play_episode(policy, gym.make("Pendulum-v1"), 0)
     policy.check(True)
+
+
+@pytest.mark.parametrize(
+    ("env_id", "kwargs"),
+    [("odd/Endless-v0", {}), ("odd/Vector-v0", {"max_episode_steps": -1})],
+)
+def test_an_episode_that_nothing_ends_is_cut(
+    env_id: str, kwargs: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "LONGEST", 30)
+    env = {"id": env_id, "module": "odd_envs", "kwargs": kwargs, "n_envs": 2}
+    policy: Any = Still(3)
+    returns = evaluate.true_returns(policy, from_mapping({"env": env}), 4)
+    assert len(returns) == 4 and policy.steps == 2 * 30
 
 
 def test_quality_is_of_a_mixture_and_of_the_final_policy(monkeypatch: pytest.MonkeyPatch) -> None:

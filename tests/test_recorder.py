@@ -128,7 +128,9 @@ def test_segments_never_cross_an_episodes_end(
         check_segment(segment, length, len(lengths))
         assert segment.obs[0, 3] >= steps - ring_steps, "the ring has forgotten it"
     held = _episodes_held(lengths, steps, ring_steps)
-    assert len(segments) == (25 if any(n >= length for n in held) else 0)
+    places = sum(max(0, n - length + 1) for n in held)
+    assert len(segments) == min(25, places)
+    assert len({segment.obs.tobytes() for segment in segments}) == len(segments), "none twice"
 
 
 def _episodes_held(lengths: list[list[int]], steps: int, ring_steps: int) -> list[int]:
@@ -164,7 +166,7 @@ def test_the_newest_steps_alone() -> None:
     play(recorder, 50)
     segments = recorder.sample_segments(40, 3, rng(), newest=10)
     assert min(s.obs[0, 3] for s in segments) >= 40
-    assert len(segments) == 40
+    assert len(segments) == 2 * 5, "as many as there are places"
     assert recorder.sample_segments(5, 3, rng(), newest=2) == []
 
 
@@ -249,17 +251,21 @@ def test_memory_does_not_grow() -> None:
 
 
 class Broken(Counting):
-    """Observes a NaN after 7 steps."""
+    """Observes what is no number after 7 steps."""
+
+    def __init__(self, number: int, value: float) -> None:
+        super().__init__(number, (50,))
+        self.value = value
 
     def _obs(self) -> Array:
         obs = super()._obs()
-        obs[2] = np.nan if self.total >= 7 else obs[2]
+        obs[2] = self.value if self.total >= 7 else obs[2]
         return obs
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_an_observation_that_is_no_number_is_refused(value: float) -> None:
-    makers = [lambda: Counting(0, (50,)), lambda: Broken(1, (50,))]
+    makers = [lambda: Counting(0, (50,)), lambda: Broken(1, value)]
     recorder = Recorder(DummyVecEnv(makers))
     with pytest.raises(PrefrlError, match="environment 1 returned a NaN or infinite observation"):
         play(recorder, 10)
@@ -330,7 +336,7 @@ def test_render_states_are_those_that_a_step_led_to() -> None:
 
 
 class Mutating(Counting):
-    """Keeps one array for its state and writes into it, at a reset too."""
+    """Draws from one array and writes into it, at a reset too."""
 
     def __init__(self) -> None:
         super().__init__(lengths=(3,))
@@ -339,6 +345,9 @@ class Mutating(Counting):
     def _obs(self) -> Array:
         self.state[0] = self.step_
         return super()._obs()
+
+    def render_state(self) -> Array:
+        return self.state
 
 
 def test_render_states_survive_an_environment_that_writes_into_its_own() -> None:
@@ -362,6 +371,37 @@ def test_an_environment_may_offer_its_own_render_state_or_none() -> None:
     none = counting()
     play(none, 5)
     assert none.sample_segments(1, 5, rng())[0].render_states is None
+
+
+def test_a_state_that_draws_nothing_we_know_of_is_no_render_state() -> None:
+    """A number that an environment calls so may be anything, such as a phase of a game."""
+
+    class Phase(Counting):
+        state = 3.0
+
+    recorder = Recorder(DummyVecEnv([lambda: RenderState(Phase())]))
+    play(recorder, 5)
+    assert recorder.sample_segments(1, 5, rng())[0].render_states is None
+
+
+@pytest.mark.parametrize(
+    ("later", "wanted"),
+    [(np.zeros(3), r"one of shape \(3,\)"), (np.zeros((2, 1)), r"one of shape \(2, 1\)")],
+)
+def test_a_render_state_of_another_shape_is_refused(later: Array, wanted: str) -> None:
+    class Growing(Counting):
+        def render_state(self) -> Array:
+            return np.zeros(2) if self.step_ < 4 else later
+
+    makers = [lambda: RenderState(Counting()), lambda: RenderState(Growing(1))]
+    for order in (makers, makers[::-1]):
+        lacks = order.index(makers[0])
+        with pytest.raises(PrefrlError, match=rf"environment {lacks} gave none .* shape \(2,\):"):
+            play(Recorder(DummyVecEnv(order)), 1)
+    recorder = Recorder(DummyVecEnv(makers[1:] * 2))
+    with pytest.raises(PrefrlError, match=f"environment 0 gave {wanted} .* after 6 steps, and"):
+        play(recorder, 5)
+    assert recorder.recorded == 3, "the bad step is not kept"
 
 
 def test_discrete_spaces_are_kept_as_they_are() -> None:

@@ -265,6 +265,18 @@ class NoPicture(Lamp):
         return None
 
 
+class FailsToDraw(Lamp):
+    def render(self) -> Any:
+        raise RuntimeError("no lamp oil")
+
+
+class FailsToBuild(Lamp):
+    def __init__(self, render_mode: str | None = None) -> None:
+        if render_mode is not None:
+            raise ValueError("dark only")
+        super().__init__()
+
+
 class NoRenderMode(Lamp):
     metadata = {}  # noqa: RUF012
 
@@ -278,6 +290,8 @@ def _lamps() -> Iterator[None]:
         "Lamp": Lamp,
         "NoSetter": NoSetter,
         "NoPicture": NoPicture,
+        "FailsToDraw": FailsToDraw,
+        "FailsToBuild": FailsToBuild,
         "NoRenderMode": NoRenderMode,
         "Dimmed": lambda **kwargs: Dimmed(Lamp(**kwargs)),
     }
@@ -312,6 +326,8 @@ def test_states_keep_their_dtype_to_the_store_and_back() -> None:
         ("FrozenLake-v1", "it offers no render state"),
         ("tests/NoSetter-v0", "no set_render_state"),
         ("tests/NoPicture-v0", r"render\(\) returned no \(H, W, 3\) uint8"),
+        ("tests/FailsToDraw-v0", "RuntimeError: no lamp oil"),
+        ("tests/FailsToBuild-v0", "ValueError: dark only"),
         ("tests/NoRenderMode-v0", "unexpected keyword argument 'render_mode'"),
     ],
 )
@@ -319,6 +335,14 @@ def test_what_cannot_be_drawn_is_said_with_the_remedy(env_id: str, why: str) -> 
     with pytest.raises(PrefrlError, match=why) as refused:
         SegmentRenderer(env_id)
     assert env_id in str(refused.value) and "set_render_state(state)" in str(refused.value)
+
+
+@pytest.mark.parametrize("env_id", ["Pendulum-v1", "tests/Lamp-v0"])
+def test_states_of_another_environment_are_not_drawn(env_id: str) -> None:
+    with SegmentRenderer(env_id) as renderer:
+        with pytest.raises(PrefrlError, match=r"shape \(3,\), and this one has \(12,\)"):
+            renderer.frame(np.zeros(12))
+        assert renderer.frame(np.zeros(3)).any() == (env_id == "Pendulum-v1"), "and goes on"
 
 
 def test_a_segment_without_states_cannot_be_drawn() -> None:

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image, ImageSequence
 from short_runs import TINY
 from stable_baselines3 import PPO
+from watched import Watched
 
 from prefrl import commands
 from prefrl.api import load_run
@@ -176,6 +177,24 @@ def test_the_policy_plays_on_after_an_episode(pendulum: Path) -> None:
     angles = np.array([step.render_state[0] for step in steps])
     jumps = np.abs(np.diff(np.unwrap(angles)))  # of 0.4 at most while it swings
     assert jumps.argmax() == 199 and jumps[199] > 0.5, "the next one starts somewhere else"
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_policy_and_ensemble_see_what_they_saw_in_training(deterministic: bool) -> None:
+    """The one normalised observations, the other the environment's own."""
+    policy, judged = Watched(), []
+
+    class Judge:
+        def predict(self, obs: Array, actions: Array) -> Array:
+            judged.append(obs)
+            return np.zeros(len(obs), np.float32)
+
+    env = EnvConfig(id="Pendulum-v1")
+    with closing(play(policy, Judge(), env, 0, deterministic)) as endless:  # type: ignore[arg-type]
+        steps = list(itertools.islice(endless, 20))
+    policy.check(deterministic)
+    angles = np.array([step.render_state[0] for step in steps[:-1]])
+    np.testing.assert_allclose(np.concatenate(judged)[1:, 0], np.cos(angles), atol=1e-5)
 
 
 def test_pictures_are_judged_as_in_training(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from prefrl.types import Array
 
-GAMES = frozenset(
+IDS = frozenset(
     f"prefrl/{name}-v0"
     for name in (
         "Atari",

@@ -137,7 +137,7 @@ class PoolVecEnv(VecEnv):
 
 def draws(env_id: str) -> bool:
     """Whether steps of an environment on EnvPool can be drawn again."""
-    return env_id not in atari.GAMES
+    return env_id not in atari.IDS
 
 
 def pool_vec_env(
@@ -157,7 +157,7 @@ def pool_vec_env(
       PrefrlError: there is no equal, or no EnvPool.
     """
     _check_installed()
-    build = _game(env_id, probe, kwargs) if env_id in atari.GAMES else _task(env_id, kwargs)
+    build = _game(env_id, probe, kwargs) if env_id in atari.IDS else _task(env_id, kwargs)
     spaces = probe.observation_space, probe.action_space
     return PoolVecEnv(build, n_envs, *spaces, limit)
 

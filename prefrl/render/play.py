@@ -23,8 +23,8 @@ class Step:
 
     Attributes:
       render_state: draws it.
-      predicted: the reward that the agent is paid, before it is scaled to returns of unit variance,
-        and without what its members' disagreement is worth while it trains.
+      predicted: the reward that the agent was paid last, before it was scaled to returns of unit
+        variance; with what the members' disagreement counted then.
       true: the environment's own.
     """
 

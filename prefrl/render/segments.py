@@ -60,7 +60,8 @@ class SegmentRenderer:
         if self._is_mujoco:
             mujoco.draw_fast(self._env, size)
         self.fps = float(self._env.metadata.get("render_fps") or 30)
-        self.frame(states.read())  # what cannot be drawn is refused now
+        self._shape = np.shape(now := states.read())
+        self.frame(now)  # what cannot be drawn is refused now
 
     def frames(self, segment: Segment) -> Array:
         """A segment's pictures, (T, H, W, 3) uint8.
@@ -73,11 +74,25 @@ class SegmentRenderer:
         return np.stack([self.frame(state) for state in segment.render_states])
 
     def frame(self, state: Array) -> Array:
-        """The picture of one render state, (H, W, 3) uint8."""
-        self._states.write(state)
-        if self._is_mujoco:
-            mujoco.make_current(self._env)
-        picture: Any = self._env.render()
+        """The picture of one render state, (H, W, 3) uint8.
+
+        Raises:
+          PrefrlError: the environment cannot draw it.
+        """
+        if np.shape(state) != self._shape:
+            raise PrefrlError(
+                f"{self._id} draws render states of shape {self._shape}, and this one has "
+                f"{np.shape(state)}: it is of another environment, or of another version of it"
+            )
+        try:
+            self._states.write(state)
+            if self._is_mujoco:
+                mujoco.make_current(self._env)
+            picture: Any = self._env.render()
+        except PrefrlError:
+            raise
+        except Exception as error:  # whatever a user's environment does
+            raise PrefrlError(_not_drawn(self._id, _said(error))) from error
         if getattr(picture, "dtype", None) != np.uint8 or np.shape(picture)[2:] != (3,):
             raise PrefrlError(_not_drawn(self._id, "render() returned no (H, W, 3) uint8"))
         return np.array(picture)
@@ -108,14 +123,18 @@ def _make(env_id: str, kwargs: dict[str, Any], module: str) -> gym.Env[Any, Any]
             warnings.simplefilter("ignore")  # that the render mode is unknown is said below
             kwargs = {"disable_env_checker": True, **kwargs, "render_mode": "rgb_array"}
             return gym.make(bare, **kwargs)
-    except TypeError as error:
-        raise PrefrlError(_not_drawn(env_id, str(error))) from error
+    except Exception as error:  # whatever a user's environment does
+        raise PrefrlError(_not_drawn(env_id, _said(error))) from error
 
 
 def has_display() -> bool:
     """Whether there may be a display: on Linux, X or Wayland has to be named."""
     named = ("DISPLAY", "WAYLAND_DISPLAY")
     return sys.platform != "linux" or any(os.environ.get(name) for name in named)
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error} (--debug shows where)"
 
 
 def _not_drawn(env_id: str, why: str) -> str:
