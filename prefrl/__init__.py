@@ -7,13 +7,14 @@ needs neither a display nor a GL library.
 from __future__ import annotations
 
 import importlib
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from prefrl.agents.relabel import RelabelledReplayBuffer, RelabelledRolloutBuffer
     from prefrl.api import learn, load_run
     from prefrl.environments import make_env
-    from prefrl.labelers import LABELERS
+    from prefrl.labelers import LABELERS, Labeler
     from prefrl.queries import STRATEGIES
     from prefrl.recorder import Recorder
     from prefrl.reward.ensemble import RewardEnsemble
@@ -26,6 +27,7 @@ _HOMES = {
     "REWARD_NETS": "prefrl.reward.nets",
     "STRATEGIES": "prefrl.queries",
     "Comparison": "prefrl.types",
+    "Labeler": "prefrl.labelers",
     "ComparisonStore": "prefrl.store",
     "MachineError": "prefrl.types",
     "Preference": "prefrl.types",
@@ -47,6 +49,7 @@ __all__ = [
     "STRATEGIES",
     "Comparison",
     "ComparisonStore",
+    "Labeler",
     "MachineError",
     "Preference",
     "PrefrlError",
@@ -62,7 +65,13 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("prefrl")
     if name not in _HOMES:
         raise AttributeError(f"module 'prefrl' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

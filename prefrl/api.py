@@ -49,7 +49,7 @@ def learn(
       agent: built on a Recorder (bare or under VecNormalize) with a relabelling buffer that
         scores with `reward`.
       labeler: a name in LABELERS, or an object that answers queries.
-      labels: budget over the whole run.
+      labels: budget over the whole run; of a second call too only with the `store` of the first.
       steps: environment steps in all, a random policy's first ones included.
       seed: of queries, bootstrap and minibatches; the agent has its own.
       asking: when to ask, what, and what a simulated labeler's eyes miss; its labeler and budget
@@ -79,6 +79,10 @@ def learn(
     known = RewardConfig(members=reward.n_members, **asdict(fit))
     validate(RunConfig(env, asking, known, steps=steps, seed=seed, threads=threads))
     load_plugins()
+    if isinstance(labeler, type):
+        raise PrefrlError(
+            f"labeler = {labeler.__name__} is a class: hand over an object, {labeler.__name__}(...)"
+        )
     if isinstance(labeler, str):
         build: Callable[[Generator], Labeler] = choose(LABELERS, labeler, "labeler")
         labeler = build(stream(seed, Stage.LABELER))

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -169,7 +170,7 @@ class Envs:
 
 @dataclass(frozen=True)
 class Bench:
-    """Run a committed study again."""
+    """Measure what a committed study lacks, or all of it anew."""
 
     name: Annotated[Positional[str], arg(metavar="NAME")]
     """references, loop, labels, environments, backflip, one-leg, grasp, atari, public, ablations,
@@ -199,10 +200,25 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 }
 
 
+class _Console(Console):
+    """One that nobody need read to the end: `prefrl train ... | head` trains on."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        _silence_stdout()
+
+
+def _silence_stdout() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    console = Console(width=None if sys.stdout.isatty() else 120, markup=False)
+    console = _Console(width=None if sys.stdout.isatty() else 120, markup=False)
     argv = list(sys.argv[1:] if args is None else args)
+    if argv == ["--version"]:
+        console.print(f"prefrl {version('prefrl')}", highlight=False)
+        return 0
     if "--debug" not in argv:
         threading.excepthook = _leave_to_the_main_thread
     try:
@@ -210,7 +226,7 @@ def main(args: Sequence[str] | None = None) -> int:
             COMMANDS,
             args=argv or ["--help"],
             prog="prefrl",
-            description="Agents that learn what you like.",
+            description="Agents that learn what you like. (--version says which prefrl this is.)",
             config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone),
         )
         check_ranges(command, "--")
@@ -219,7 +235,7 @@ def main(args: Sequence[str] | None = None) -> int:
         console.print(str(stop) or "stopped", soft_wrap=True, markup=False, highlight=False)
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence_stdout()
         return 0
     except (PrefrlError, OSError) as error:
         if "--debug" in argv:

@@ -37,8 +37,10 @@ class Train:
     run: Annotated[Path | None, arg(help_behavior_hint="(default: a new one in runs/)")] = None
     """Folder of the new run."""
     labeler: Annotated[str | None, _usual(_USUAL.labels.labeler)] = None
-    """oracle, stochastic, mistake, myopic, skip, equal, shuffled; human: people, through the run's
-    store; store: nobody, the answers given earlier are all there is; or one of your own."""
+    """oracle: always right; stochastic: rather right the larger the difference; mistake: wrong one
+    time in ten; myopic: later steps count more; skip: will not say where both are poor; equal: does
+    not see small differences; shuffled: at random; human: people, through the run's store; store:
+    nobody, the answers given earlier are all there is; or one of your own."""
     answers: Annotated[Path | None, Unset] = None
     """A run folder, or a store's file, whose answers the new run begins with."""
     labels: Annotated[int | None, _usual(_USUAL.labels.budget)] = None
@@ -46,13 +48,15 @@ class Train:
     schedule: Annotated[str | None, _usual(_USUAL.labels.schedule)] = None
     """hyperbolic, constant or all-at-start."""
     strategy: Annotated[str | None, _usual(_USUAL.labels.strategy)] = None
-    """How queries are chosen: disagreement, mutual-information, uniform, ..."""
+    """How queries are chosen: disagreement, entropy, mutual-information, uniform, k-center, or
+    k-center-disagreement, -entropy and -mutual-information."""
     ask_above: Annotated[float | None, _usual(_USUAL.labels.ask_above)] = None
     """The gate: least disagreement, 0 to 0.5, at which a query is asked."""
     segment_length: Annotated[int | None, _usual(_USUAL.labels.segment_length)] = None
     """Steps of a segment."""
     agent: Annotated[str | None, _usual(_USUAL.agent.name)] = None
-    """ppo, sb3-ppo (the same, slower), a2c, trpo, reinforce or sac."""
+    """ppo, sb3-ppo (the same, slower), a2c, trpo, reinforce or sac; a preset is for its own, and
+    others begin with SB3's settings."""
     steps: Annotated[int | None, _usual(_USUAL.steps)] = None
     """Environment steps in all."""
     fit: Annotated[str | None, _usual(_USUAL.reward.fit)] = None
@@ -92,20 +96,26 @@ class Train:
             config = from_mapping(self._overrides(), run.config())
             _must_match(run.config(), config)
             from prefrl.answers import check_used
-            from prefrl.run import check
 
-            check(config)
+            commands.check(config)
+            taken = _must_not_fall_short(run, config)
             check_used(config, run)
             run.write_config(config)
+            if taken >= config.steps:
+                console.print(
+                    f"all {config.steps:,} steps are used, and the run is evaluated again: "
+                    f"--steps {config.steps * 3 // 2} trains on",
+                    soft_wrap=True,
+                    highlight=False,
+                )
             commands.train(config, run, console)
 
     def _begin(self, console: Console) -> None:
         config = self._new_config()
         path = self.run or new_run_path(Path("runs"), config.env.id, config.seed)
         from prefrl.answers import answers_from
-        from prefrl.run import check
 
-        check(config)  # before a folder is made for it
+        commands.check(config)  # before a folder is made for it
         with answers_from(self.answers, path, config) as answers:
             run = RunDir.create(path, config, answers)
         with run:
@@ -114,7 +124,7 @@ class Train:
     def _new_config(self) -> RunConfig:
         base = self._base()
         if self.agent not in (None, base.agent.name):
-            base = replace(base, agent=AgentConfig())  # a preset's settings are its own agent's
+            base = replace(base, agent=_settings_of(base.agent, self.agent))
         return from_mapping(self._overrides(), base)
 
     def _base(self) -> RunConfig:
@@ -166,6 +176,37 @@ class Train:
 def _general(env_id: str) -> dict[str, Any]:
     """Settings for an environment without a preset."""
     return {"env": {"id": env_id}, "agent": {"kwargs": {"n_steps": 256}}}
+
+
+def _settings_of(preset: AgentConfig, name: str) -> AgentConfig:
+    """What an agent begins with: SB3's PPO is ours, and takes a preset for the other."""
+    same = {preset.name, name} <= {"ppo", "sb3-ppo"}
+    return preset if same else AgentConfig()
+
+
+def _must_not_fall_short(run: RunDir, config: RunConfig) -> int:
+    """Refuse fewer steps or labels than a run has taken; returns the steps.
+
+    Its record and its score would be of a run that never was.
+    """
+    from prefrl import checkpoints
+    from prefrl.store import ComparisonStore
+
+    old, newest = run.config(), checkpoints.latest(run.checkpoints)
+    taken = int(checkpoints.state(newest)["step"]) if newest else 0
+    if config.steps != old.steps and config.steps <= taken:
+        raise PrefrlError(
+            f"{run.path} has taken {taken:,} steps: --steps {config.steps} leaves none, raise it"
+        )
+    if config.labels.budget != old.labels.budget:
+        with ComparisonStore(run.store_path) as store:
+            answered = store.counts().answered
+        if config.labels.budget < answered:
+            raise PrefrlError(
+                f"{run.path} has {answered} answers: --labels {config.labels.budget} is fewer, "
+                "raise it"
+            )
+    return taken
 
 
 def _must_match(old: RunConfig, new: RunConfig) -> None:

@@ -23,6 +23,23 @@ if TYPE_CHECKING:
     from prefrl.render.play import Step
 
 
+def check(config: RunConfig) -> None:
+    """Refuse, before a run folder is made, what cannot train or could not be shown to people.
+
+    Raises:
+      PrefrlError: names the value and the remedy.
+    """
+    from prefrl.run import check as check_run
+
+    check_run(config)
+    if config.labels.labeler == "human":
+        from prefrl.render.segments import check_drawn
+        from viewer.keys import bindings
+
+        bindings(config.viewer.keys)
+        check_drawn(config.env.id, config.env.kwargs, config.env.module)
+
+
 def train(config: RunConfig, run: RunDir, console: Console) -> Path:
     """Train, evaluate and report; returns the report's path."""
     from prefrl.answers import asks_nobody
@@ -148,7 +165,10 @@ def _levels(evaluation: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def _describe_predictor(quality: Mapping[str, Any]) -> str:
     if "accuracy" not in quality:
-        return "predictor: no two unseen segments differ in true return"
+        return (
+            "predictor: not judged, for no two unseen segments differ in true return; a simulated "
+            "labeler cannot tell them apart either (people can: --labeler human)"
+        )
     return (
         "predictor on unseen pairs: accuracy {accuracy:.2f}, calibration error {ece:.2f}, "
         "correlation {correlation:.2f}".format(**quality)

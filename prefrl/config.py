@@ -118,7 +118,7 @@ class RewardConfig:
     Christiano et al. 2017, section 3.3). Either way accuracy and calibration are of the answers."""
     output_std: Annotated[float, Range(1e-6)] = 1.0
     """Standard deviation of each member's reward on the reference batch."""
-    learning_rate: Annotated[float, Range(0)] = 1e-3
+    learning_rate: Annotated[float, Range(1e-9)] = 1e-3
     batch_size: Annotated[int, Range(1)] = 64
     max_epochs: Annotated[int, Range(1)] = 40
     """Most passes over the comparisons in the first fit."""
@@ -230,15 +230,23 @@ def from_mapping(mapping: Mapping[str, Any], base: RunConfig | None = None) -> R
 
 
 def load(path: Path, base: RunConfig | None = None) -> RunConfig:
-    """A configuration from a TOML file."""
+    """A configuration from a TOML file.
+
+    Raises:
+      PrefrlError: it cannot be read, or has an unknown key or a value that cannot be used.
+    """
     try:
-        return from_mapping(tomllib.loads(path.read_text(encoding="utf-8")), base)
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise PrefrlError(f"no configuration file {path}: check the path") from None
     except OSError as error:
         raise PrefrlError(f"cannot read a configuration from {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise PrefrlError(f"{path} is not valid TOML: {error}") from None
+    try:
+        return from_mapping(tables, base)
+    except PrefrlError as error:
+        raise PrefrlError(f"{path}: {error}") from None
 
 
 def presets() -> dict[str, Path]:
@@ -284,7 +292,7 @@ def validate(config: RunConfig) -> None:
     if first_batch(config.labels) < 2:
         raise PrefrlError(
             f"a budget of {config.labels.budget} labels is below the first batch, which needs at "
-            "least 2: raise --labels or labels.first_least"
+            f"least 2: raise --labels{' or labels.first_least' * (config.labels.budget > 1)}"
         )
 
 
@@ -314,6 +322,17 @@ def _check_reward(reward: RewardConfig, labels: LabelConfig) -> None:
             f"reward.dynamics = {reward.dynamics:g} foretells a segment's next step, and "
             f"labels.segment_length = {labels.segment_length} has none: raise it, or leave "
             "reward.dynamics at 0"
+        )
+    if reward.members == 1 and (reward.bonus or reward.pessimism):
+        name = "bonus" if reward.bonus else "pessimism"
+        raise PrefrlError(
+            f"reward.{name} = {getattr(reward, name):g} counts what members disagree on, and "
+            "reward.members = 1 never does: raise it, or leave the other at 0"
+        )
+    if reward.sampled_steps > labels.segment_length:
+        raise PrefrlError(
+            f"reward.sampled_steps = {reward.sampled_steps} of segments of "
+            f"{labels.segment_length} steps are all: lower it, or leave it at 0"
         )
     if reward.members == 1 and labels.ask_above > 0:
         raise PrefrlError(

@@ -118,14 +118,26 @@ def resolve(env_id: str) -> str:
     Raises:
       PrefrlError: no such environment; the message names the nearest one.
     """
-    importlib.import_module("envs")
+    _register_own()
     module, _, bare = env_id.rpartition(":")
     import_module(module)
     if bare not in registry:
         load_environments()
     if bare not in registry:
-        raise PrefrlError(f"unknown environment {env_id!r}: {nearest(bare, registry)}")
+        raise PrefrlError(
+            f"unknown environment {env_id!r}: {nearest(bare, registry)} (One of your own: name the "
+            "module that registers it, --env-module.)"
+        )
     return bare
+
+
+def _register_own() -> None:
+    own = importlib.import_module("envs")
+    if not any(name.startswith("prefrl/") for name in registry):
+        raise PrefrlError(
+            f"{own} hides prefrl's own package of that name: rename it, start elsewhere, or take "
+            "its folder from PYTHONPATH"
+        )
 
 
 def max_episode_steps(

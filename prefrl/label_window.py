@@ -28,7 +28,7 @@ def label_window(run: RunDir, console: Console) -> Iterator[None]:
         _say(
             console,
             f"no display, so no window opens here: log in to this machine with `ssh -X`, and "
-            f"`prefrl label {run.path}` opens it there; training goes on meanwhile",
+            f"`prefrl label {run.path}` opens it there; training waits for its first answers alone",
         )
         yield
         return

@@ -26,7 +26,7 @@ from prefrl.reward.fitters import Fitter
 from prefrl.schedules import Schedule, disagreement_weight
 from prefrl.segments import SegmentPool
 from prefrl.store import AlreadyAnswered, ComparisonStore
-from prefrl.types import PrefrlError, Query, StartAnew
+from prefrl.types import Preference, PrefrlError, Query, StartAnew
 
 
 @dataclass(frozen=True)
@@ -256,12 +256,20 @@ class PreferenceLoop:
         self.progress.asked += len(queries)
         stored = self.store.add(queries)
         if self.labeler.immediate:
-            answers = [(q.id, self.labeler.label(q)) for q in stored if q.id is not None]
+            answers = [(q.id, self._answer(q)) for q in stored if q.id is not None]
             try:
                 self.store.answer_all(answers, self.labeler.name)
             except AlreadyAnswered:  # a person was quicker with one of them
                 self._answer_open()
         return stored
+
+    def _answer(self, query: Query) -> Preference:
+        answer: object = self.labeler.label(query)
+        if not isinstance(answer, Preference):
+            raise PrefrlError(
+                f"labeler {self.labeler.name!r} answered {answer!r}: a prefrl.Preference is wanted"
+            )
+        return answer
 
     def _answer_open(self) -> None:
         """Have a labeler who answers at once answer whatever nobody has a lease on."""
@@ -269,7 +277,7 @@ class PreferenceLoop:
         while self.labeler.immediate and (query := self.store.claim(name, lease_seconds=0)):
             assert query.id is not None
             with contextlib.suppress(AlreadyAnswered):  # no lease: a person may be quicker
-                self.store.answer(query.id, self.labeler.label(query), name)
+                self.store.answer(query.id, self._answer(query), name)
 
     def _count(self) -> None:
         """Take over what the store holds: people answer, and queries expire, at any time."""

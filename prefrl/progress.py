@@ -132,7 +132,8 @@ def describe(row: Mapping[str, float], true_return: float) -> str:
         if value is not None and math.isfinite(value):
             parts.append(f"{label} {value:{shape}}")
     if row.get("guessing"):
-        parts.append("no better than guessing: the agent gets no reward")
+        why = "no better than guessing" if row.get("decided", 1) else "every answer is a tie"
+        parts.append(f"{why}: the agent gets no reward")
     if math.isfinite(true_return):
         parts.append(f"true return {true_return:,.0f}")
     return " | ".join(parts)

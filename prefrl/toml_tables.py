@@ -93,7 +93,9 @@ def _typed(where: str, value: Any, hint: Any) -> Any:
     origin = typing.get_origin(hint) or hint
     if origin is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if origin is tuple and isinstance(value, list | tuple):
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise PrefrlError(f"{where} = {value!r}: a list is wanted, [{value}]")
         item = typing.get_args(hint)[0]
         return tuple(_typed(f"{where}[{i}]", v, item) for i, v in enumerate(value))
     if isinstance(origin, type) and not isinstance(hint, types.UnionType):

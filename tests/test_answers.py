@@ -206,7 +206,9 @@ def test_the_copy_lies_where_there_is_a_folder_already(done: Path) -> None:
 
 
 def test_new_answers_to_a_finished_run_want_steps(prefrl: Prefrl, done: Path) -> None:
-    assert prefrl("train", "--resume", "done").status == 0, "nothing is new"
+    nothing_new = prefrl("train", "--resume", "done")
+    assert nothing_new.status == 0
+    assert "all 2,000 steps are used, and the run is evaluated again" in nothing_new.out
     with ComparisonStore(done / "store.sqlite") as store:
         known = len(store.comparisons())
         answer(store, 3, step=2048)
@@ -225,7 +227,8 @@ def test_new_answers_to_a_finished_run_want_steps(prefrl: Prefrl, done: Path) ->
     assert checkpoints.latest(done / "checkpoints") == newest
 
     refused = prefrl("train", "--resume", "done", "--steps", "2001")  # of 2,048 that were taken
-    assert refused.status == 2 and "all 2,001 steps are used" in refused.err
+    assert refused.status == 2
+    assert refused.err == "prefrl: done has taken 2,048 steps: --steps 2001 leaves none, raise it\n"
     words = ["--steps", "3000", "--labeler", "store"]  # the oracle would answer what is open now
     assert prefrl("train", "--resume", "done", *words).status == 0
     rows = [row for row in read_metrics(done / "metrics.jsonl") if row["step"] > 2100]

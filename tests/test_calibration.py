@@ -29,3 +29,19 @@ def test_an_answer_that_many_members_judge_is_one_answer(
     accuracy, _ = judge(ensemble, answers)
     assert accuracy == pytest.approx(right / n)
     assert (bool(ensemble.informed), bool(ensemble.guessing)) == (informed, guessing)
+
+
+@pytest.mark.parametrize(("decided", "guessing"), [(0, True), (1, False)])
+def test_ties_alone_are_no_reward_to_follow(
+    ensemble_of: Callable[..., RewardEnsemble], decided: int, guessing: bool
+) -> None:
+    """However few: what it predicts is what its weights began with."""
+    ensemble = ensemble_of(n_members=3)
+    answers = HeldOut(
+        differences=torch.ones(3, 10),
+        p_left=torch.tensor([1.0] * decided + [0.5] * (10 - decided)),
+        mask=torch.ones(3, 10, dtype=torch.bool),
+        where=torch.arange(10).expand(3, 10),
+    )
+    judge(ensemble, answers)
+    assert bool(ensemble.guessing) == guessing and not ensemble.informed

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,12 @@ import pytest
 import torch
 from short_runs import TINY
 
+import prefrl as prefrl_package
 from prefrl import checkpoints, commands
 from prefrl.bench import STUDIES
 from prefrl.cli import COMMANDS, main
-from prefrl.config import presets
+from prefrl.cli_train import Train
+from prefrl.config import RunConfig, load, presets
 from prefrl.labelers import LABELERS
 from prefrl.labelers.oracle import SimulatedTeacher, TeacherSettings
 from prefrl.metrics import read_metrics
@@ -104,7 +108,26 @@ def steps_of(run: Path) -> list[int]:
         (["FrozenLake-v1", "--set", "env.kwargs.map_name=sea"], "cannot be built with env.kwargs"),
         (["--env-module", "this_fails", "x/Y-v0"], "cannot import 'this_fails' (NameError"),
         (["--config", "."], "cannot read a configuration from ."),
-        (["Pendulum-v1", "--labels", "1"], "a budget of 1 labels is below the first batch"),
+        (["Pendulum-v1", "--labels", "1"], "which needs at least 2: raise --labels\n"),
+        (["Pendulum-v1", "--set", "reward.hidden=64"], "hidden = 64: a list is wanted, [64]"),
+        (["Pendulum-v1", "--set", "reward.learning_rate=0"], "learning_rate = 0 is out of range"),
+        (
+            ["Pendulum-v1", "--set", "reward.members=1", "--ask-above", "0"],
+            "reward.bonus = 0.5 counts what members disagree on, and reward.members = 1 never",
+        ),
+        (
+            ["Pendulum-v1", "--set", "reward.sampled_steps=26"],
+            "reward.sampled_steps = 26 of segments of 25 steps are all",
+        ),
+        (
+            ["FrozenLake-v1", "--labeler", "human"],
+            "FrozenLake-v1 cannot be drawn again (it offers no render state)",
+        ),
+        ([*ODD, "odd/Vector-v0", "--labeler", "human"], "odd/Vector-v0 cannot be drawn again"),
+        (
+            ["Pendulum-v1", "--labeler", "human", "--set", "viewer.keys.lft=x"],
+            "viewer.keys.lft: no such action, did you mean 'left'?",
+        ),
         (
             ["Pendulum-v1", "--steps", "4000"],
             "steps = 4000 leave nothing after",
@@ -368,6 +391,8 @@ def test_resuming_a_finished_run_changes_nothing(prefrl: Prefrl, trained: Path) 
         (["--seed", "99"], "keeps the run's seed"),
         (["--labeler", "orcale"], "did you mean 'oracle'?"),
         (["Pendulum-v1"], "leave out ENV"),
+        (["--steps", "1500"], "done has taken 2,048 steps: --steps 1500 leaves none"),
+        (["--labels", "8"], "answers: --labels 8 is fewer, raise it"),
     ],
 )
 def test_what_a_resumed_run_keeps(
@@ -524,8 +549,45 @@ def test_a_reader_that_goes_away(tmp_path: Path) -> None:
         process.stdout.close()
         errors = process.stderr.read().decode()
         process.stderr.close()
-        process.wait(240)
+        assert process.wait(240) == 0
         assert errors == ""
+    assert steps_of(tmp_path / "run")[-1] >= 2000, "it trained to its end"
+    assert (tmp_path / "run/report/index.html").exists()
+
+
+def test_a_package_of_yours_that_hides_ours_is_named(tmp_path: Path) -> None:
+    (tmp_path / "envs").mkdir()
+    (tmp_path / "envs" / "__init__.py").write_text("")
+    done = subprocess.run(
+        [sys.executable, "-m", "prefrl", "train", "prefrl/CartPole-v0"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert f"{tmp_path}/envs/__init__.py" in done.stderr and "hides prefrl's own" in done.stderr
+
+
+def test_sb3s_own_ppo_has_the_presets_settings() -> None:
+    ours, theirs, other = (
+        Train("Pendulum-v1", agent=name)._new_config().agent for name in ("ppo", "sb3-ppo", "a2c")
+    )
+    assert ours.kwargs and ours.explore_steps and replace(theirs, name="ppo") == ours
+    assert other == replace(RunConfig().agent, name="a2c")
+
+
+def test_version(prefrl: Prefrl) -> None:
+    done = prefrl("--version")
+    assert done.status == 0 and done.out == f"prefrl {version('prefrl')}\n"
+    assert prefrl_package.__version__ == version("prefrl")
+    assert {"learn", "make_env", "__version__"} <= set(dir(prefrl_package))
+
+
+def test_a_file_with_a_mistake_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("[labels]\nbudgte = 3\n")
+    with pytest.raises(PrefrlError, match=r"mine.toml: unknown .* did you mean 'budget'"):
+        load(path)
 
 
 def test_python_dash_m(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_nearest() -> None:
         ({"agent": {"normalize_obs": 1}}, "agent.normalize_obs = 1: bool is wanted"),
         ({"agent": {"kwargs": [1]}}, "agent.kwargs = [1]: dict is wanted"),
         ({"reward": {"hidden": [64, "64"]}}, "reward.hidden[1] = '64': int is wanted"),
-        ({"reward": {"hidden": 64}}, "reward.hidden = 64: tuple is wanted"),
+        ({"reward": {"hidden": 64}}, "reward.hidden = 64: a list is wanted, [64]"),
         ({"labels": 700}, "labels = 700: a table is wanted, [labels]"),
     ],
 )

@@ -194,6 +194,7 @@ def test_ties_make_returns_equal(ensemble_of: Ensembles) -> None:
         metrics = fit(ensemble, data_of(ensemble, answers), FitSettings(learning_rate=1e-2), rng())
         if answers is ties:
             assert math.isnan(metrics["heldout_accuracy"]), "no answer was decided"
+            assert metrics["decided"] == 0 and metrics["guessing"]
         segments = [row.query.left for row in rows]
         return float((ensemble.member_returns(segments) * metrics["temperature"]).std())
 

@@ -214,6 +214,7 @@ ASKING = LabelConfig(warmup_steps=512, segment_length=10, ask_every=128)
     ("ensemble", "settings", "wanted"),
     [
         ({"n_members": 1}, {}, "reward.members = 1 never disagrees"),
+        ({}, {"fit": FitSettings(sampled_steps=11)}, "sampled_steps = 11 of segments of 10"),
         ({}, {"fit": FitSettings(dynamics=0.5)}, r"RewardEnsemble\(..., foretells=True\)"),
         ({"net": "mpl"}, {}, "unknown reward net 'mpl': did you mean 'mlp'?"),
         ({}, {"fit": FitSettings(noise=1.5)}, "reward.noise = 1.5 is out of range"),
@@ -226,6 +227,17 @@ def test_learn_refuses_what_an_ensemble_cannot_do(
 ) -> None:
     with pytest.raises(PrefrlError, match=wanted):
         prefrl.learn(*of_pendulum(**ensemble), labels=20, steps=2000, asking=ASKING, **settings)
+
+
+def test_learn_names_what_is_no_labeler_and_no_answer() -> None:
+    class Wordy(Knowing):
+        def label(self, query: Query) -> Any:
+            return "left"
+
+    with pytest.raises(PrefrlError, match=r"labeler = Wordy is a class: hand over .* Wordy\(...\)"):
+        prefrl.learn(*of_pendulum(), labeler=Wordy, labels=20, steps=700, asking=ASKING)  # type: ignore[arg-type]
+    with pytest.raises(PrefrlError, match=r"'knowing' answered 'left': a prefrl\.Preference"):
+        prefrl.learn(*of_pendulum(), labeler=Wordy(), labels=20, steps=700, asking=ASKING)
 
 
 def test_learn_has_a_labeler_with_a_persons_eyes_and_the_latest_answers_alone(

@@ -12,15 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import pytest
 
+import prefrl as prefrl_package
 from prefrl import REWARD_NETS, STRATEGIES, plugins
 from prefrl.bench import results, tables
 from prefrl.cli import COMMANDS, main
 from prefrl.cli_train import Train
 from prefrl.config import from_mapping
+from prefrl.loop import act_at_random
 from prefrl.metrics import read_metrics
 from prefrl.run import check_names
+from prefrl.types import Preference, Query
 from viewer.keys import bindings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -135,7 +139,7 @@ def test_python_example_as_it_stands() -> None:
 
 @pytest.mark.parametrize("normalised", [False, True])
 def test_your_own_sb3_script(normalised: bool) -> None:
-    code = block('make_vec_env("CartPole-v1"').replace("steps=20_000", "steps=9_000")
+    code = block('Recorder(make_vec_env("Pendulum-v1"').replace("steps=20_000", "steps=9_000")
     if normalised:
         code, found = re.subn(r"    env,  # or (.*)\n", r"    \1,\n", code)
         assert found == 1
@@ -143,6 +147,24 @@ def test_your_own_sb3_script(normalised: bool) -> None:
     names: dict[str, Any] = {}
     exec(compile(code, "README.md", "exec"), names)
     assert names["agent"].num_timesteps > 0 and names["reward"].knows_inputs
+
+
+def test_anybody_answers_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    env = prefrl_package.make_env("Pendulum-v1", n_envs=2, ring_steps=200)
+    act_at_random(env, 200, np.random.default_rng(0))
+    left, right = env.sample_segments(2, 20, np.random.default_rng(0))
+    env.close()
+    code = block("store.claim(")
+    name = re.findall(r'"(runs/[^"]+)"', code)[0]
+    monkeypatch.chdir(tmp_path)
+    Path(name).parent.mkdir(parents=True)
+    with prefrl_package.ComparisonStore(name) as store:
+        store.add([Query(left, right, 0.1, 0)])
+        for _ in range(2):  # the second time nothing is left
+            exec(compile(code, "README.md", "exec"), {})
+        (row,) = store.comparisons()
+    smaller = abs(left.actions).sum() < abs(right.actions).sum()
+    assert row.preference is (Preference.LEFT if smaller else Preference.RIGHT)
 
 
 @pytest.fixture
@@ -240,7 +262,8 @@ def test_table() -> None:
     iqm = tables.LINES["environments"]["mujoco_iqm"][0]
     real = tables.LINES["grasp"]["real_with_cross"][0]
     assert lines[-5:] == [
-        "| CartPole without early end | 0.99 | 3: 0.91 to 1.05 | 0.20 | `prefrl bench loop` |",
+        "| CartPole without early end "
+        "| 0.99 | 3: 0.91 to 1.05 | 0.20, 0.30 | `prefrl bench loop` |",
         f"| {iqm} | 0.93 |  |  | `prefrl bench environments` |",
         "| Ant | 0.88 | 2: 0.86 to 0.90 |  | `prefrl bench environments` |",
         f"| {real} | 90% | 2: 80% to 100% |  | `prefrl bench grasp` |",

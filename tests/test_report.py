@@ -478,6 +478,17 @@ def test_a_reward_that_guesses_is_named(tmp_path: Path) -> None:
     )
 
 
+def test_ties_alone_are_named(tmp_path: Path) -> None:
+    rows = metrics(3)
+    for row in rows:
+        row |= {"guessing": 1.0, "decided": 0.0, "heldout_accuracy": math.nan}
+    found = {"predictor": {"on_policy": {}}, "true_return": 9.0}
+    page = write_report(make_run(tmp_path / "run", rows, found)).read_text(encoding="utf-8")
+    assert "every answer is a tie: the agent gets no reward" in page
+    assert page.count("no two unseen segments differ in true return") == 3
+    assert "| every answer is a tie: the agent gets no reward" in describe(rows[-1], math.nan)
+
+
 def test_a_run_that_has_not_begun_has_a_page(tmp_path: Path) -> None:
     page = Page(write_report(make_run(tmp_path / "run")).read_text(encoding="utf-8"))
     assert page.tags.count("figure") == 0

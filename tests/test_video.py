@@ -416,6 +416,9 @@ def test_without_a_display_the_remedy_is_named(
     done = prefrl("watch", "done")
     assert done.status == 2
     assert "there is no display for a window" in done.err and "prefrl video done" in done.err
+    if display:
+        monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+        assert "SDL_VIDEODRIVER=dummy opens none, unset it" in prefrl("watch", "done").err
 
 
 @pytest.mark.display

@@ -15,14 +15,14 @@ FEW: Changes = {"labels": {"budget": 50}}
 
 OF_THE_PAPER: dict[str, Changes] = {
     "random queries": {"labels": {"strategy": "uniform", "ask_above": 0.0}},
-    "no ensemble": {"reward": {"members": 1}, "labels": {"ask_above": 0.0}},
+    "no ensemble": {"reward": {"members": 1, "bonus": 0.0}, "labels": {"ask_above": 0.0}},
     "no online queries": {"labels": {"schedule": "all-at-start"}},
     "no L2": {"reward": {"l2": 0.0}},
     "segments of one step": {"labels": {"segment_length": 1}},
     "true returns as targets": {"reward": {"target": "returns"}},
 }
-"""Christiano et al. 2017, section 3.3. One member never disagrees: there, too, its queries are
-random."""
+"""Christiano et al. 2017, section 3.3. One member never disagrees: there is no bonus for it, and
+its queries are random too."""
 
 OURS: dict[str, Changes] = {
     "no noise model": {"reward": {"noise": 0.0}},

@@ -18,7 +18,7 @@ from prefrl.names import choose
 from prefrl.render.bars import with_reward_bars
 from prefrl.render.play import Step
 from prefrl.render.segments import SegmentRenderer
-from prefrl.types import Array, PrefrlError
+from prefrl.types import Array, MachineError, PrefrlError
 
 _CRF = "20"  # x264's quality: 18 looks lossless, 23 is its default
 _PALETTE_PICTURES = 8  # from which a gif's 256 colours are chosen
@@ -139,8 +139,13 @@ def write_film(
     first = next(frames)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
-    kind.write(part, itertools.chain([first], frames), fps)
-    part.replace(path)
+    try:
+        kind.write(part, itertools.chain([first], frames), fps)
+        part.replace(path)
+    except OSError as error:
+        raise MachineError(
+            f"cannot write {path} ({error}): make room there, or name another file with --out"
+        ) from error
     return fps, first.shape[1::-1]
 
 

@@ -6,6 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 import gymnasium as gym
@@ -50,17 +51,13 @@ class SegmentRenderer:
     ) -> None:
         self._id = env_id
         self._env = _make(env_id, dict(kwargs or {}), module)
-        self._env.reset(seed=0)
-        states = render_states(self._env)
-        if states is None:
-            raise PrefrlError(_not_drawn(env_id, "it offers no render state"))
-        self._states: RenderStates = states
+        self._states = _states_of(env_id, self._env)
         self._is_mujoco = mujoco.is_mujoco(self._env)
         self.backend = choose_backend() if self._is_mujoco else ""
         if self._is_mujoco:
             mujoco.draw_fast(self._env, size)
         self.fps = float(self._env.metadata.get("render_fps") or 30)
-        self._shape = np.shape(now := states.read())
+        self._shape = np.shape(now := self._states.read())
         self.frame(now)  # what cannot be drawn is refused now
 
     def frames(self, segment: Segment) -> Array:
@@ -108,6 +105,25 @@ class SegmentRenderer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def check_drawn(env_id: str, kwargs: Mapping[str, Any], module: str) -> None:
+    """Refuse an environment that nobody could be shown; nothing is drawn, and no GL library used.
+
+    Raises:
+      PrefrlError: names the remedy.
+    """
+    with closing(_make(env_id, dict(kwargs), module)) as env:
+        states = _states_of(env_id, env)
+        states.write(states.read())
+
+
+def _states_of(env_id: str, env: gym.Env[Any, Any]) -> RenderStates:
+    env.reset(seed=0)
+    states = render_states(env)
+    if states is None:
+        raise PrefrlError(_not_drawn(env_id, "it offers no render state"))
+    return states
 
 
 def _make(env_id: str, kwargs: dict[str, Any], module: str) -> gym.Env[Any, Any]:

@@ -73,14 +73,18 @@ def display(title: str, otherwise: str) -> Iterator[None]:
     """
     try:
         if not (has_display() and _opens()):
-            raise PrefrlError(
-                "there is no display for a window: run this where DISPLAY or WAYLAND_DISPLAY "
-                f"names one (`ssh -X`, `xvfb-run`), or {otherwise}"
-            )
+            raise PrefrlError(f"there is no display for a window: {_remedy()}, or {otherwise}")
         pygame.display.set_caption(title)
         yield
     finally:
         pygame.display.quit()
+
+
+def _remedy() -> str:
+    driver = os.environ.get("SDL_VIDEODRIVER")
+    if driver in _HEADLESS and has_display():
+        return f"SDL_VIDEODRIVER={driver} opens none, unset it"
+    return "run this where DISPLAY or WAYLAND_DISPLAY names one (`ssh -X`, `xvfb-run`)"
 
 
 def _opens() -> bool:

@@ -163,6 +163,8 @@ def _accuracy(data: RunData) -> Figure:
         return "Accuracy", percent(unseen), "", "on fresh pairs, by true return"
     if heldout is not None:
         return "Held-out accuracy", percent(heldout), "", "on answers kept out of training"
+    if last(data.rows, "decided") == 0:
+        return "Held-out accuracy", html.NONE, "", "every answer is a tie: the agent gets no reward"
     if last(data.rows, "comparisons"):
         return "Held-out accuracy", html.NONE, "", "no answer kept out of training decides anything"
     return "Held-out accuracy", html.NONE, "", "no reward has been fitted yet"
@@ -228,6 +230,8 @@ def _questions(data: RunData) -> list[str]:
 
 def _reward(data: RunData) -> list[str]:
     evaluation, missing = data.evaluation, data.fill_in()
+    if "accuracy" not in (evaluation.get("predictor") or {"accuracy": None}):
+        missing = "no two unseen segments differ in true return"
     return [
         html.card(
             "Accuracy, loss and temperature of the fits",

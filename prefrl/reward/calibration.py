@@ -88,6 +88,9 @@ class HeldOut:
 def judge(ensemble: RewardEnsemble, answers: HeldOut) -> tuple[float, float]:
     """Say of an ensemble whose temperature is set whether it is informed, or guesses.
 
+    It guesses, too, where every answer is a tie: what it predicts then is what its weights began
+    with.
+
     Returns:
       Accuracy on held-out answers, and their mean negative log-likelihood.
     """
@@ -101,7 +104,8 @@ def judge(ensemble: RewardEnsemble, answers: HeldOut) -> tuple[float, float]:
     above_chance = beats_chance(float(nll), int(held_by_any.sum()))
     n_decided = int((held_by_any & (answers.p_left != 0.5)).sum())
     ensemble.informed.fill_(above_chance and accuracy >= INFORMED_ACCURACY)
-    ensemble.guessing.fill_(n_decided >= ENOUGH_TO_JUDGE and not above_chance)
+    none_decides = bool((answers.p_left == 0.5).all())
+    ensemble.guessing.fill_(none_decides or (n_decided >= ENOUGH_TO_JUDGE and not above_chance))
     calibrated = answers.differences / ensemble.temperature.cpu()
     losses = masked_loss(calibrated, answers.p_left, answers.mask, answers.where)
     return accuracy, float(losses.nanmean())

@@ -291,14 +291,15 @@ class RewardEnsemble(nn.Module):
         rows = max(1, min(_CHUNK, _CHUNK_VALUES // inputs.shape[-1]))
         return torch.cat([self(chunk) for chunk in torch.split(inputs, rows)], dim=1)
 
-    def save(self, path: Path, **notes: str) -> None:
+    def save(self, path: str | Path, **notes: str) -> None:
         """Weights as safetensors, in one step: a reader sees the old file or the new one."""
+        path = Path(path)
         part = path.with_suffix(".part")
         # By Python's own means: safetensors writes files that nobody else may read.
         part.write_bytes(save({k: v.contiguous() for k, v in self.state_dict().items()}, notes))
         part.replace(path)
 
-    def load(self, path: Path) -> None:
+    def load(self, path: str | Path) -> None:
         """Weights from `save`.
 
         Raises:

@@ -44,9 +44,11 @@ class FitMetrics(TypedDict):
 
     Attributes:
       comparisons: those it looked at.
+      decided: share of their answers that are no ties.
     """
 
     comparisons: int
+    decided: float
     heldout_accuracy: float
     heldout_nll: float
     train_nll: float
@@ -134,6 +136,7 @@ def _fit(
     calibrated = judged_differences(ensemble, task.inputs, sample) / ensemble.temperature
     return FitMetrics(
         comparisons=len(task.p_left),
+        decided=float((data.p_left != 0.5).float().mean()),
         heldout_accuracy=accuracy,
         heldout_nll=nll,
         train_nll=float(masked_loss(calibrated, task.p_left, task.weights > 0, sample).nanmean()),
