@@ -59,7 +59,7 @@ lint: $(STAMP)  ## format, lint and types; changes nothing
 
 clean:  ## drop .venv and caches; never a run
 	rm -rf $(VENV) $(CACHES)
-	find envs prefrl tests -type d -name __pycache__ -exec rm -rf {} +
+	find envs prefrl viewer tests -type d -name __pycache__ -exec rm -rf {} +
 
 $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install "$(TORCH)"

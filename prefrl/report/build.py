@@ -31,7 +31,9 @@ def write_report(run: Path) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_whole(target, render(data))
     except OSError as error:
-        raise MachineError(f"cannot write {target} ({error.strerror}): free some space") from error
+        raise MachineError(
+            f"cannot write {target} ({error.strerror}): make room or mend permissions there"
+        ) from error
     return target
 
 
