@@ -327,7 +327,7 @@ def _check_reward(reward: RewardConfig, labels: LabelConfig) -> None:
         name = "bonus" if reward.bonus else "pessimism"
         raise PrefrlError(
             f"reward.{name} = {getattr(reward, name):g} counts what members disagree on, and "
-            "reward.members = 1 never does: raise it, or leave the other at 0"
+            "reward.members = 1 never does: raise it, or set the other to 0"
         )
     if reward.sampled_steps > labels.segment_length:
         raise PrefrlError(
