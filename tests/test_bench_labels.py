@@ -107,3 +107,6 @@ def test_the_picture_is_drawn_of_what_there_is(tmp_path: Path) -> None:
     ]
     labels.picture(rows, path)
     assert np.asarray(Image.open(path)).std() > 10
+    drawn = path.read_bytes()
+    labels.picture([*rows, row("hopper", 10, 0, 0.9)], path)
+    assert path.read_bytes() == drawn, "of a single seed nothing"

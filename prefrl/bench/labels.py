@@ -70,12 +70,12 @@ def specs(quick: bool) -> Sequence[Row]:
 
 
 def picture(rows: Sequence[Row], path: Path) -> None:
-    """Scores over labels."""
+    """Scores over labels; of a task where it has a number's fewest seeds."""
     means = {
         task: {
             budget: float(np.mean(scores))
             for budget in BUDGETS
-            if (scores := scores_of(rows_of(rows, task, budget_arm(budget))))
+            if len(scores := scores_of(rows_of(rows, task, budget_arm(budget)))) >= FEWEST_SEEDS
         }
         for task in LONG_TASKS
     }
