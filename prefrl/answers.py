@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,6 @@ import gymnasium as gym
 import numpy as np
 from numpy.random import default_rng
 
-from prefrl import checkpoints
 from prefrl.config import RunConfig
 from prefrl.labelers import LABELERS, is_asked
 from prefrl.recorder import Recorder
@@ -142,18 +141,17 @@ def _fits(seen: Array, space: gym.Space[Any]) -> bool:
     return seen.shape[1:] == space.shape
 
 
-def check_used(config: RunConfig, run: RunDir) -> None:
+def check_used(config: RunConfig, run: RunDir, state: Mapping[str, Any]) -> None:
     """Refuse to go on with a run without steps left whose reward lacks answers of people.
 
     What its own simulated labeler answered at the very end is no news.
 
     Args:
       config: what it would go on with; the folder has its old one still.
+      state: of its newest checkpoint.
     Raises:
       PrefrlError: names the remedy.
     """
-    checkpoint = checkpoints.latest(run.checkpoints)
-    state = checkpoints.state(checkpoint) if checkpoint else {}
     step, fitted_to = state.get("step", 0), state.get("progress", {}).get("fitted_to")
     if step < config.steps or fitted_to is None:  # None: an earlier version did not write it down
         return

@@ -83,6 +83,12 @@ def latest(folder: Path) -> Path | None:
     return None
 
 
+def latest_state(folder: Path) -> dict[str, Any]:
+    """The numbers of the newest whole checkpoint; none where there has been none."""
+    checkpoint = latest(folder)
+    return state(checkpoint) if checkpoint else {}
+
+
 def load(checkpoint: Path, agent: BaseAlgorithm, reward: RewardEnsemble | None) -> dict[str, Any]:
     """Put a checkpoint's contents into an agent and an ensemble of the same shape.
 

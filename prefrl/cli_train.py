@@ -96,10 +96,13 @@ class Train:
             config = from_mapping(self._overrides(), run.config())
             _must_match(run.config(), config)
             from prefrl.answers import check_used
+            from prefrl.checkpoints import latest_state
 
             commands.check(config)
-            taken = _must_not_fall_short(run, config)
-            check_used(config, run)
+            state = latest_state(run.checkpoints)
+            taken = int(state.get("step", 0))
+            _must_not_fall_short(run, config, taken)
+            check_used(config, run, state)
             run.write_config(config)
             if taken >= config.steps:
                 console.print(
@@ -184,16 +187,14 @@ def _settings_of(preset: AgentConfig, name: str) -> AgentConfig:
     return preset if same else AgentConfig()
 
 
-def _must_not_fall_short(run: RunDir, config: RunConfig) -> int:
-    """Refuse fewer steps or labels than a run has taken; returns the steps.
+def _must_not_fall_short(run: RunDir, config: RunConfig, taken: int) -> None:
+    """Refuse fewer steps or labels than a run has taken.
 
     Its record and its score would be of a run that never was.
     """
-    from prefrl import checkpoints
     from prefrl.store import ComparisonStore
 
-    old, newest = run.config(), checkpoints.latest(run.checkpoints)
-    taken = int(checkpoints.state(newest)["step"]) if newest else 0
+    old = run.config()
     if config.steps != old.steps and config.steps <= taken:
         raise PrefrlError(
             f"{run.path} has taken {taken:,} steps: --steps {config.steps} leaves none, raise it"
@@ -206,7 +207,6 @@ def _must_not_fall_short(run: RunDir, config: RunConfig) -> int:
                 f"{run.path} has {answered} answers: --labels {config.labels.budget} is fewer, "
                 "raise it"
             )
-    return taken
 
 
 def _must_match(old: RunConfig, new: RunConfig) -> None:

@@ -212,19 +212,15 @@ class Recorder(VecEnvWrapper):
                 return
             shape = (self.ring_steps, self.num_envs, *first.shape)
             self._render_states = np.zeros(shape, dtype=first.dtype)
-        for env, state in enumerate(states):
-            self._check_render_state(env, state)
-            self._render_states[row, env] = state
-
-    def _check_render_state(self, env: int, state: Array | None) -> None:
-        assert self._render_states is not None
         shape = self._render_states.shape[2:]
-        if state is None or state.shape != shape:
-            found = "none" if state is None else f"one of shape {state.shape}"
-            raise PrefrlError(
-                f"environment {env} gave {found} as its render state after {self.steps_taken} "
-                f"steps, and the first of all had shape {shape}: give each step one of the same"
-            )
+        for env, state in enumerate(states):
+            if state is None or state.shape != shape:
+                found = "none" if state is None else f"one of shape {state.shape}"
+                raise PrefrlError(
+                    f"environment {env} gave {found} as its render state after {self.steps_taken} "
+                    f"steps, and the first of all had shape {shape}: give each step one of the same"
+                )
+            self._render_states[row, env] = state
 
     def _end_episodes(self, dones: Array) -> None:
         for env in np.flatnonzero(dones):

@@ -42,7 +42,7 @@ def disagreement_weight(step: int, total: int, bonus: float, pessimism: float) -
 
     Source: the bonus, Liang et al. 2022 (RUNE), arXiv 2205.12401, section 4.1 (there it decays
     exponentially); pessimism, Coste et al. 2024, arXiv 2310.02743, section 3.2 (there it is the
-      variance that counts).
+    variance that counts).
     """
     over = min(step / total, 1.0)
     return (1 - over) * bonus - over * pessimism
