@@ -112,13 +112,17 @@ def test_a_process_that_is_killed_in_the_middle_of_a_clip(
         process.draw([SEGMENT])
 
 
-def test_a_fault_of_the_environments_ends_it(capfd: pytest.CaptureFixture[str]) -> None:
-    """Its trace is where the message says."""
+def test_what_the_environment_cannot_draw_is_named(capfd: pytest.CaptureFixture[str]) -> None:
+    """Without the process's trace."""
     wrong = replace(SEGMENT, render_states=np.zeros((4, 2, 2)))
-    with closing(ClipProcess(EnvConfig("prefrl/CartPole-v0"), size=96)) as process:
-        with pytest.raises(MachineError, match=r"\(exit status 1\): see its message above"):
-            process.draw([wrong])
-        assert "Traceback" in capfd.readouterr().err
+    said = r"shape \(4,\), and this one has \(2, 2\)"
+    with (
+        closing(ClipProcess(EnvConfig("prefrl/CartPole-v0"), size=96)) as process,
+        pytest.raises(PrefrlError, match=said) as refused,
+    ):
+        process.draw([wrong])
+    assert not isinstance(refused.value, MachineError)
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_segments_without_render_states(process: ClipProcess) -> None:

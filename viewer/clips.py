@@ -67,7 +67,8 @@ class ClipProcess:
         """Their clips, in order; takes as long as drawing takes.
 
         Raises:
-          PrefrlError: a segment was recorded without render states.
+          PrefrlError: a segment was recorded without render states, or the environment cannot
+            draw one; the process ends with it.
           MachineError: the process has ended.
         """
         for segment in segments:
