@@ -53,7 +53,7 @@ class EnvConfig:
 
 @dataclass(frozen=True)
 class LabelConfig:
-    """Who answers, how many answers, and which questions are worth asking."""
+    """Who answers, how many answers, and which queries are worth asking."""
 
     labeler: str = "oracle"
     tie_below: Annotated[float, Range(0)] = 0.0
@@ -173,8 +173,8 @@ class AgentConfig:
     agents that learn from a replay buffer never do."""
 
     explore_steps: Annotated[int, Range(0)] = 0
-    """Environment steps, before the first questions, in which it is paid for states far from all
-    others (PEBBLE, Lee et al. 2021); the questions are about these. It begins anew then."""
+    """Environment steps, before the first queries, in which it is paid for states far from all
+    others (PEBBLE, Lee et al. 2021); the queries are about these. It begins anew then."""
     restart_at: Annotated[float, Range(0, 0.9)] = 0.0
     """Share of the steps after which it begins anew, once, with the reward and the answers that
     are there by then; 0: never. What it learned from the first few answers can hold it where no

@@ -1,4 +1,4 @@
-"""Which questions to ask: candidates, strategies, and the gate.
+"""Which queries to ask: candidates, strategies, and the gate.
 
 A strategy takes the candidates and a number and returns the indices of those it would
 ask, best first. One that scores each pair by itself is made by `by_score` from a function

@@ -296,7 +296,7 @@ def page_of(run: Path) -> str:
 def test_a_persons_answers_have_their_section(tmp_path: Path) -> None:
     page = page_of(answered(run_at(tmp_path / "run", "human"), Viewing(2.0, 0.75, True)))
     assert page.count("<h2>Labels by people</h2>") == 1
-    assert page.index("Questions</h2>") < page.index("Labels by people") < page.index("Reward mod")
+    assert page.index("Queries</h2>") < page.index("Labels by people") < page.index("Reward mod")
     for title in TITLES:
         assert f"<h3>{title}</h3>" in page
     assert page.count("<figure>") == 4

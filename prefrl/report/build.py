@@ -50,10 +50,10 @@ def render(data: RunData) -> str:
             _learning(data),
         ),
         html.section(
-            "Questions",
+            "Queries",
             "The schedule says how many answers may be asked for by now, and the gate drops the "
-            "questions whose answer the ensemble already agrees on.",
-            _questions(data),
+            "queries whose answer the ensemble already agrees on.",
+            _queries(data),
         ),
         people.section(data),
         html.section(
@@ -210,7 +210,7 @@ def _learning(data: RunData) -> list[str]:
     ]
 
 
-def _questions(data: RunData) -> list[str]:
+def _queries(data: RunData) -> list[str]:
     return [
         html.card(
             "Labels against the schedule",
@@ -223,9 +223,9 @@ def _questions(data: RunData) -> list[str]:
             "Disagreement and the gate",
             plots.disagreement(data.rows),
             "Disagreement is the spread, from 0 to 0.5, of the members' probabilities that the "
-            "left clip is better; a question is asked only if it lies over the dashed line, which "
+            "left clip is better; a query is asked only if it lies over the dashed line, which "
             "is at 0 while the members predict no better than chance.",
-            "No candidates yet: the first batch of questions is asked without a gate.",
+            "No candidates yet: the first batch of queries is asked without a gate.",
         ),
     ]
 
