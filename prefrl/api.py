@@ -126,6 +126,12 @@ def _check_buffer(agent: BaseAlgorithm, reward: RewardEnsemble, recorder: Record
             "the agent's buffer scores with another ensemble than the one to fit: hand the same "
             "one to the buffer and to learn()"
         )
+    norm = agent.get_vec_normalize_env()
+    if isinstance(buffer, RelabelledReplayBuffer) and norm is not None and norm.norm_reward:
+        raise PrefrlError(
+            "VecNormalize sees no rewards before the buffer scores them, and would scale these by "
+            "next to nothing: wrap with VecNormalize(env, norm_reward=False)"
+        )
     if isinstance(buffer, RelabelledRolloutBuffer) and buffer.buffer_size > recorder.ring_steps:
         raise PrefrlError(
             f"a rollout has {buffer.buffer_size} steps of each environment, and the recorder keeps "

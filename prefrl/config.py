@@ -317,6 +317,11 @@ def _check_reward(reward: RewardConfig, labels: LabelConfig) -> None:
             f"reward.{name} = {getattr(reward, name)} is about answers, from which "
             "reward.target = 'returns' learns nothing: leave one of them as it is"
         )
+    if reward.crop < 1 and reward.sampled_steps and not reward.pseudo_labels:
+        raise PrefrlError(
+            f"reward.crop = {reward.crop:g} crops nothing where reward.sampled_steps = "
+            f"{reward.sampled_steps} draws a segment's steps: leave one of them as it is"
+        )
     if reward.dynamics and labels.segment_length < 2:
         raise PrefrlError(
             f"reward.dynamics = {reward.dynamics:g} foretells a segment's next step, and "

@@ -19,6 +19,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize
 
+from prefrl.agents.sde import Player
 from prefrl.checkpoints import normaliser
 from prefrl.config import PRESETS, EnvConfig, RunConfig
 from prefrl.environments import make_vec_env, max_episode_steps
@@ -74,8 +75,9 @@ def true_returns(
         frozen.obs_rms = stats.obs_rms
         venv = frozen
     set_random_seed(EVAL_SEED)
+    player = Player(agent, venv.num_envs)
     returns, _ = evaluate_policy(
-        agent, venv, episodes, return_episode_rewards=True, deterministic=deterministic
+        player, venv, episodes, return_episode_rewards=True, deterministic=deterministic
     )
     venv.close()
     return np.asarray(returns, dtype=np.float64)
@@ -363,9 +365,10 @@ def policy_segments(
     stats = normaliser(agent.get_env())
     obs = recorder.reset()
     recorder.action_space.seed(int(rng.integers(2**31)))
+    player = Player(agent, recorder.num_envs)
     for _ in range(rows):
         seen = stats.normalize_obs(obs) if stats is not None else obs
-        actions, _ = agent.predict(seen, deterministic=False)
+        actions, _ = player.predict(seen, deterministic=False)
         at_random = rng.random(recorder.num_envs) < random_share
         draws = np.stack([recorder.action_space.sample() for _ in range(recorder.num_envs)])
         actions = np.where(at_random.reshape(-1, *[1] * (actions.ndim - 1)), draws, actions)

@@ -232,9 +232,11 @@ class PreferenceLoop:
     def _expire(self) -> None:
         """Take back what people have left unanswered for long: it is of another agent by now."""
         after = self.settings.expire_after
-        if after and not self.labeler.immediate:
+        if self.labeler.immediate:
+            return
+        if after:
             self.store.expire(self.recorder.steps_taken - after)
-            self._count()
+        self._count()
 
     def _ask(self) -> dict[str, float]:
         """Put what the schedule offers, and the gate lets through, to the labeler."""

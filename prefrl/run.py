@@ -21,6 +21,7 @@ from prefrl import checkpoints
 from prefrl.agents.beginning import Beginning
 from prefrl.agents.exploration import rollouts_of
 from prefrl.agents.relabel import keep_in_step
+from prefrl.agents.sde import renew_noise
 from prefrl.agents.spec import AgentSpec, agent_spec, is_finite
 from prefrl.config import EnvConfig, LabelConfig, RewardConfig, RunConfig, first_batch
 from prefrl.environments import import_module, make_env, max_episode_steps, resolve
@@ -144,6 +145,7 @@ def load_trained(config: RunConfig, checkpoint: Path) -> tuple[BaseAlgorithm, Re
         int(state["step"]), config.steps, config.reward.bonus, config.reward.pessimism
     )
     env.close()
+    renew_noise(agent, config.env.n_envs)
     return agent, reward
 
 
@@ -300,7 +302,7 @@ def build_fitter(
     settings = fit_settings(config.reward)
     latest = config.labels.max_comparisons
     if config.reward.fit == "sync":
-        return InlineFitter(reward, store, settings, config.seed, latest)
+        return InlineFitter(reward, store, settings, config.seed, latest, step=env.steps_taken)
     build = partial(_rebuild_reward, config, env.observation_space, env.action_space)
     return BackgroundFitter(
         reward,
@@ -312,6 +314,7 @@ def build_fitter(
         config.seed,
         latest,
         config.threads,
+        env.steps_taken,
     )
 
 

@@ -1,7 +1,8 @@
 """The label budget over time: how many labels may have been asked for by now.
 
 A schedule is a function of (step, total steps, budget, first batch) to a number of labels;
-it starts at the first batch and ends at the budget.
+it starts at the first batch and ends at the budget. Steps are those of the run, random and
+exploring ones before the first batch included: what was due during them is asked in the first pass.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ class Stage(IntEnum):
     AGENT = 4
     CRITIC = 5
     BOOTSTRAP = 6
+    BACKGROUND_FIT = 7
 
 
 def stream(seed: int, stage: Stage, part: int = 0) -> Generator:

@@ -366,6 +366,17 @@ def test_no_more_wait_at_once_than_people_can_answer(where: Path) -> None:
     assert run.rows[-1]["labels"] == due_at(run.rows[-2]["step"]), "but all are asked in the end"
 
 
+def test_who_answers_at_once_is_asked_in_every_pass(tmp_path: Path) -> None:
+    """Whether old queries expire or not."""
+    offered = []
+    for expire_after in (1000, 0):
+        where = tmp_path / f"store-{expire_after}.sqlite"
+        run = Run(where, replace(USUAL, open_at_once=1, expire_after=expire_after))
+        run.go(["answer_all"] * 20)
+        offered.append([row["offered"] for row in run.rows])
+    assert offered[0] == offered[1] and offered[0][1] > offered[0][0]
+
+
 def open_now(loop: PreferenceLoop) -> int:
     return loop.store.counts().open
 

@@ -103,6 +103,8 @@ def test_a_value_of_the_wrong_type_is_named(mapping: dict[str, Any], words: str)
         ({"reward": {"target": "returns"}}, None),
         ({"reward": {"target": "returns", "doubt": True}}, "reward.doubt = True is about answers"),
         ({"reward": {"target": "returns", "pseudo_labels": 0.9}}, "reward.pseudo_labels = 0.9"),
+        ({"reward": {"crop": 0.5, "sampled_steps": 6}}, "reward.crop = 0.5 crops nothing where"),
+        ({"reward": {"crop": 0.5, "sampled_steps": 6, "pseudo_labels": 0.9}}, None),
         ({"reward": {"pseudo_labels": 0.9, "restart": True}}, "with reward.restart as it is"),
         (
             {"reward": {"pseudo_labels": 0.9}, "labels": {"schedule": "all-at-start"}},

@@ -210,6 +210,8 @@ def test_random_returns_favour_no_short_episodes() -> None:
 class Still:
     """A policy that always takes the same action, of so many numbers, and counts how often."""
 
+    use_sde = False
+
     def __init__(self, numbers: int = 1) -> None:
         self._numbers, self.steps = numbers, 0
 

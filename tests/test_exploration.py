@@ -50,6 +50,14 @@ def test_it_remembers_the_states_before_and_no_more_than_it_has_room_for() -> No
     assert len(entropy._met) == MEMORY
 
 
+def test_a_large_rollout_leaves_room_for_what_was_met_before() -> None:
+    entropy = StateEntropy(SPACE, default_rng(0))
+    before, since = (np.full((2 * MEMORY, 2), x, np.float32) for x in (0, 1))
+    entropy.predict(before, ACTIONS)
+    entropy.predict(since, ACTIONS)
+    assert (entropy._met[:, 0] == 0).mean() == (entropy._met[:, 0] == 1).mean() == 0.5
+
+
 def explorer() -> tuple[PPO, dict[str, Tensor]]:
     """An agent, and what its policy knows."""
     env = prefrl.make_env("Pendulum-v1", n_envs=2, seed=0)

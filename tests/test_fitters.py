@@ -22,6 +22,7 @@ from prefrl.reward.unlabelled import load_unlabelled
 from prefrl.run import build_fitter
 from prefrl.rundir import RunDir
 from prefrl.store import ComparisonStore
+from prefrl.streams import Stage
 from prefrl.types import Preference, Query, Segment
 
 LEFT = Preference.LEFT
@@ -95,6 +96,19 @@ def test_what_was_fitted_elsewhere_is_not_fitted_again(store: ComparisonStore) -
     answer(store, asked[10:])
     metrics = again.update()
     assert metrics is not None and metrics["comparisons"] == 12
+
+
+def test_no_two_fitters_of_a_run_draw_alike(store: ComparisonStore) -> None:
+    """The trainer's, that of a run that goes on, and the second process's."""
+    answer(store, store.add(linear_task(12)))
+    rewards = []
+    for stage, step in ((Stage.FIT, 0), (Stage.FIT, 100), (Stage.BACKGROUND_FIT, 0)):
+        fitter = InlineFitter(
+            ensemble := build(), store, FitSettings(batch_size=4), seed=0, stage=stage, step=step
+        )
+        fitter.start()
+        rewards.append(_rewards(ensemble))
+    assert not any(torch.equal(rewards[i], rewards[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
 
 
 def test_new_answers_are_in_the_part_that_a_refit_looks_at(

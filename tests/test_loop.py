@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.random import Generator
-from stable_baselines3 import PPO
+from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.vec_env import VecNormalize
 
 import prefrl
 from prefrl.config import LabelConfig, RewardConfig
@@ -193,6 +194,18 @@ def test_learn_refuses_an_agent_that_would_learn_nothing() -> None:
     prefrl.learn(scored, other, labels=20, steps=600, asking=asking)
     with pytest.raises(PrefrlError, match="have taken 640 already: raise steps="):
         prefrl.learn(scored, other, labels=20, steps=600, asking=asking)
+
+
+def test_returns_that_nobody_saw_scale_no_replayed_reward() -> None:
+    env = prefrl.make_env("Pendulum-v1", n_envs=1, seed=0)
+    reward = prefrl.RewardEnsemble(env.observation_space, env.action_space)
+    agent = SAC(
+        "MlpPolicy", VecNormalize(env), buffer_size=10,
+        replay_buffer_class=prefrl.RelabelledReplayBuffer,
+        replay_buffer_kwargs={"reward": reward},
+    )  # fmt: skip
+    with pytest.raises(PrefrlError, match=r"VecNormalize\(env, norm_reward=False\)"):
+        prefrl.learn(agent, reward, labels=20, steps=2000)
 
 
 def test_learn_refuses_a_rollout_that_the_recorder_does_not_hold() -> None:

@@ -37,7 +37,7 @@ class Critic:
           obs: as the policy sees them, (T, E, ...).
           returns: (T, E).
         Returns:
-          The values of the rollout, (T, E), and those of the observations after it, (E,).
+          The values of the rollout, (T, E), and those of the observations after it, (E, 1).
         """
         device, policy = self._agent.device, self._agent.policy
         seen = torch.as_tensor(obs.reshape(-1, *obs.shape[2:]), device=device)

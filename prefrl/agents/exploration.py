@@ -18,7 +18,7 @@ from prefrl.types import Array, PrefrlError
 
 NEIGHBOUR = 5
 MEMORY = 8192
-"""States among which the nearest ones are looked for."""
+"""States among which the nearest ones are looked for; at most half of them are of one rollout."""
 
 
 class StateEntropy:
@@ -57,7 +57,7 @@ class StateEntropy:
     def _remember(self, rows: Array) -> None:
         """As many of the new states as make room among the old ones, which go at random."""
         known = self._met.reshape(-1, rows.shape[1])
-        new = rows[self._rng.permutation(len(rows))[:MEMORY]]
+        new = rows[self._rng.permutation(len(rows))[: MEMORY // 2]]
         kept = known[self._rng.permutation(len(known))[: MEMORY - len(new)]]
         self._met = np.concatenate([kept, new]).astype(np.float32)
 

@@ -2,7 +2,7 @@
 
 On-policy: the whole rollout is scored in one batch, with one ensemble, before advantages
 are computed. Off-policy: transitions are scored when they are sampled, so no stored reward
-is ever stale (PEBBLE, Lee et al. 2021, arXiv 2106.05091, section 4.2).
+is ever stale (PEBBLE, Lee et al. 2021, arXiv 2106.05091, section 4.3).
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class RelabelledRolloutBuffer(RolloutBuffer):
 
     The recorder hands SB3 zeros, so what the buffer holds is SB3's time-limit bootstrap
     alone; the predicted rewards are added to it. While the ensemble guesses, no action of
-    the rollout counts as better or worse than another.
+    the rollout counts as better or worse than another; an entropy bonus goes on by itself.
 
     Args:
       recorder: the wrapper that the agent's steps went through.

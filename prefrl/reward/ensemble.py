@@ -202,7 +202,9 @@ class RewardEnsemble(nn.Module):
     def set_inputs(self, inputs: Tensor) -> None:
         """Fix the input scaling, once, on the first comparisons.
 
-        It never moves afterwards: a net that sees drifting inputs forgets what it learned.
+        It never moves afterwards: a net that sees drifting inputs forgets what it learned. A
+        number that moves by 1e-3 or less counts in its own unit, as does one that stands still:
+        scaled by so little, it would drown all others once it moves.
         """
         if self._images:
             self.input_std.fill_(255)  # pixels become numbers from 0 to 1

@@ -31,7 +31,8 @@ from prefrl.reward.unlabelled import dynamics_loss, pseudo_label_loss
 from prefrl.types import Array
 
 OVERFIT_HIGH, OVERFIT_LOW = 1.5, 1.1
-"""Held-out over training loss is kept between these (Christiano et al. 2017, section 2.2.3)."""
+"""Held-out loss after a pass over the training loss during it: over the first L2 rises, under the
+second it falls, so as to come between them (Christiano et al. 2017, section 2.2.3)."""
 _TRAIN_SAMPLE = 256  # of each member's own comparisons, on which its training loss is reported
 _BEGIN_SAMPLE = 32  # of each member's comparisons, on which an untrained net is scaled
 _L2_STEP, _L2_LEAST, _L2_MOST = 1.5, 1e-6, 1e-1

@@ -70,6 +70,8 @@ class InlineFitter:
       latest: fit the newest so many comparisons; 0 means all.
       fitted_to: id of the last comparison that the ensemble has been fitted to.
       seen: where encoded segments come from that nobody is asked about, in the place of `see`.
+      stage: whose random numbers minibatches are drawn by.
+      step: at which the run goes on.
     """
 
     def __init__(
@@ -81,12 +83,14 @@ class InlineFitter:
         latest: int = 0,
         fitted_to: int = 0,
         seen: Callable[[], Tensor | None] | None = None,
+        stage: Stage = Stage.FIT,
+        step: int = 0,
     ) -> None:
         self._ensemble, self._store = ensemble, store
         # The newest so many are a bound of their own.
         self._settings = replace(settings, refit_part=0) if latest else settings
         self._data = ComparisonData(ensemble, seed, latest)
-        self._rng = stream(seed, Stage.FIT)
+        self._rng = stream(seed, stage, step)
         self.unlabelled = Unlabelled(ensemble.encode)
         self._seen = seen or (lambda: self.unlabelled.inputs)
         if fitted_to:
@@ -138,6 +142,7 @@ class BackgroundFitter:
       store_where: the same, as a path or URL: the process opens its own connection.
       weights: file that each fit is written to.
       threads: torch threads of the process.
+      step: at which the run goes on.
     """
 
     def __init__(
@@ -151,10 +156,11 @@ class BackgroundFitter:
         seed: int,
         latest: int = 0,
         threads: int = 1,
+        step: int = 0,
     ) -> None:
         self._ensemble, self._weights = ensemble, weights
-        self._inline = InlineFitter(ensemble, store, settings, seed, latest)
-        self._job = (build, store_where, weights, settings, seed, latest, threads)
+        self._inline = InlineFitter(ensemble, store, settings, seed, latest, step=step)
+        self._job = (build, store_where, weights, settings, seed, latest, threads, step)
         self._process: multiprocessing.process.BaseProcess | None = None
         self._seen = -1
         self._fitted_to = 0
@@ -233,6 +239,7 @@ def _run_fits(
     seed: int,
     latest: int,
     threads: int,
+    step: int,
     fitted_to: int,
 ) -> None:
     """Body of the process: fits whenever there are new answers, and ends with the trainer."""
@@ -243,7 +250,8 @@ def _run_fits(
         ensemble.load(weights)
         with ComparisonStore(store_where) as store:
             seen = partial(load_unlabelled, _unlabelled(weights))
-            fitter = InlineFitter(ensemble, store, settings, seed, latest, fitted_to, seen)
+            own = (Stage.BACKGROUND_FIT, step)
+            fitter = InlineFitter(ensemble, store, settings, seed, latest, fitted_to, seen, *own)
             while True:
                 metrics = fitter.update()
                 if metrics is None:
