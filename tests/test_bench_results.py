@@ -29,8 +29,11 @@ def test_labels_have_a_mean_of_each_task_and_the_interval_of_all() -> None:
         for seed in range(3)
     ]
     lines = results.labels(result(rows, **labels.headline(rows)))
-    assert lines[0] == "| labels | half_cheetah | hopper | walker2d | pendulum | IQM | 95 % |"
+    assert (
+        lines[0] == "| labels | half_cheetah | hopper | walker2d | pendulum | IQM | 95 % | mean |"
+    )
     assert lines[2].startswith("| 25 | 0.10 (3) | 1.10 (3) | 2.10 (3) | 3.10 (3) | 1.60 | 1.5")
+    assert lines[2].endswith("| 1.60 |"), "the plain mean"
     assert len(lines) == 3, "nothing of budgets and audits that are not measured"
 
 

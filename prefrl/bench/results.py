@@ -48,16 +48,28 @@ def references(result: Result) -> list[str]:
 def labels(result: Result) -> list[str]:
     """Scores by budget and task, their IQM with its interval, and the audit's."""
     rows, found = result["rows"], result["headline"]
-    lines = _head(["labels", *LONG_TASKS, "IQM", "95 %"])
+    lines = _head(["labels", *LONG_TASKS, "IQM", "95 %", "mean"])
     for budget in BUDGETS:
         by_task = [_scores(rows, task, budget_arm(budget)) for task in LONG_TASKS]
         if any(by_task):
             middle = _interval(found, f"iqm_{budget}")
-            lines.append(_line([str(budget), *map(_with_count, by_task), *middle]))
+            mean = f"{np.mean(np.concatenate(by_task)):.2f}" if any(middle) else ""
+            lines.append(_line([str(budget), *map(_with_count, by_task), *middle, mean]))
     for leak in LEAKS:
         by_task = [_scores(rows, task, leak_arm(leak)) for task in LONG_TASKS]
         if any(by_task):
-            lines.append(_line([f"none, {leak}", *map(_with_count, by_task), "", ""]))
+            lines.append(_line([f"none, {leak}", *map(_with_count, by_task), "", "", ""]))
+    return lines
+
+
+def asked(result: Result) -> list[str]:
+    """Labels that the gate let through, by budget and task."""
+    lines = _head(["labels offered", *(f"{task}, asked" for task in LONG_TASKS)])
+    for budget in BUDGETS:
+        arms = [rows_of(result["rows"], task, budget_arm(budget)) for task in LONG_TASKS]
+        if all(arms):
+            means = (f"{mean_of(rows, 'labels'):.0f}" for rows in arms)
+            lines.append(_line([str(budget), *means]))
     return lines
 
 
@@ -141,7 +153,7 @@ def stage_table(result: Result) -> list[str]:
 
 BLOCKS: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "references": ("references", references),
-    "labels": ("labels", labels),
+    "labels": ("labels", lambda result: [*labels(result), "", *asked(result)]),
     "public": ("public", headlines("public")),
     "ablations": ("ablations", ablation_table),
     "teachers": ("teachers", teacher_table),
