@@ -50,6 +50,26 @@ def test_the_readmes_audit_is_of_all_four_tasks_together() -> None:
     assert "25 labels | 1.00 | 4: 1.00 to 1.00 | 0.20 | `prefrl bench mine` |" in line
 
 
+def test_a_tasks_audit_is_of_every_study_that_ran_it() -> None:
+    """For as many steps; what two studies both have counts once."""
+
+    def rows(scores: list[float], steps: int) -> list[Row]:
+        return [
+            {"task": "hopper", "arm": leak, "seed": seed, "score": score, "steps": steps}
+            for leak in LEAKS
+            for seed, score in enumerate(scores)
+        ]
+
+    one = {"task": "hopper", "arm": "default", "seed": 0, "score": 1.0, "steps": 600_000}
+    found = {
+        "environments": result([one, *rows([0.2], 600_000)], hopper=1.0),
+        "loop": result(rows([0.9, 0.3, 0.4], 600_000)),
+        "labels": result(rows([0.8, 0.8, 0.8], 1_000_000)),
+    }
+    *_, line = tables.table(found).splitlines()
+    assert line.startswith("| Hopper | 1.00 | 1: 1.00 to 1.00 | 0.30, 0.40 |")
+
+
 def test_ablations_are_listed_with_what_they_cost() -> None:
     rows = [
         {"task": "hopper", "arm": arm, "seed": 0, "score": score}

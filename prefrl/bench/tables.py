@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -205,7 +205,9 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
                 number = _with_interval(result["headline"], name, shape)
                 measured: list[Row] = result.get("rows", [])
                 mine = [row for row in measured if _names(study, row) == name]
-                beside = _spread(mine, shape), _audit(results, mine, shape)
+                one = len({row["task"] for row in mine}) == 1
+                audits = [result, *results.values()] if one else [result]  # of several, as many
+                beside = _spread(mine, shape), _audit(audits, mine, shape)
                 rows.append(f"| {' | '.join([text, number, *beside])} | `{result['command']}` |")
     if not rows:
         return EMPTY
@@ -249,19 +251,19 @@ def _spread(rows: Sequence[Row], shape: str) -> str:
     return f"{len(scores)}: {number_of(min(scores), shape)} to {number_of(max(scores), shape)}"
 
 
-def _audit(results: Mapping[str, Mapping[str, Any]], rows: Sequence[Row], shape: str) -> str:
+def _audit(studies: Iterable[Mapping[str, Any]], rows: Sequence[Row], shape: str) -> str:
     """The highest score of the rows' task on a reward that knows nothing, and that of any seed.
 
-    Of every study that has run it for as many steps.
+    Args:
+      studies: whose audits of as many steps count, the first one's where two have the same.
     """
     wanted = {(row["task"], row.get("steps")) for row in rows}
-    found = {
-        (row["task"], row["arm"], row["seed"]): row["score"]
-        for result in results.values()
-        for row in result.get("rows", [])
-        if (row.get("task"), row.get("steps")) in wanted and leak_of(row["arm"]) is not None
-    }
-    by_leak = [[score for key, score in found.items() if leak_of(key[1]) == leak] for leak in LEAKS]
+    found: dict[tuple[str | None, str, int], float] = {}
+    for row in (row for study in studies for row in study.get("rows", [])):
+        leak = leak_of(row.get("arm", ""))
+        if leak and (row["task"], row.get("steps")) in wanted:
+            found.setdefault((leak, row["task"], row["seed"]), row["score"])
+    by_leak = [[score for key, score in found.items() if key[0] == leak] for leak in LEAKS]
     if not all(by_leak):
         return ""
     best = number_of(max(map(iqm, by_leak)), shape)
