@@ -224,13 +224,15 @@ def test_table() -> None:
             "headline": {"cartpole_iqm": 0.987, "other": 1.0},
             "command": "prefrl bench loop",
             "rows": [
-                {"task": task, "arm": arm, "score": score}
-                for task, arm, score in (
-                    *(("cart_pole", "default", s) for s in (0.91, 1.05, 1.0)),
-                    *(("cart_pole", "constant+1", s) for s in (0.1, 0.3)),
-                    ("cart_pole", "constant-1", -5.0),
-                    ("cart_pole", "random-network", 0.1),
-                    ("pendulum", "constant+1", 9.0),
+                {"task": task, "arm": arm, "score": score, "seed": seed, "steps": 1000}
+                for seed, (task, arm, score) in enumerate(
+                    (
+                        *(("cart_pole", "default", s) for s in (0.91, 1.05, 1.0)),
+                        *(("cart_pole", "constant+1", s) for s in (0.1, 0.3)),
+                        ("cart_pole", "constant-1", -5.0),
+                        ("cart_pole", "random-network", 0.1),
+                        ("pendulum", "constant+1", 9.0),
+                    )
                 )
             ],
         },
@@ -238,12 +240,14 @@ def test_table() -> None:
             "headline": {"mujoco_iqm": 0.93, "ant": 0.88},
             "command": "prefrl bench environments",
             "rows": [
-                {"task": task, "arm": arm, "score": score}
-                for task, arm, score in (
-                    *(("ant", "default", s) for s in (0.86, 0.9)),
-                    ("ant", "constant-1", 0.04),  # not all three
-                    ("reacher", "default", 7.0),
-                    ("reacher", "constant-1", 8.0),
+                {"task": task, "arm": arm, "score": score, "seed": seed, "steps": 1000}
+                for seed, (task, arm, score) in enumerate(
+                    (
+                        *(("ant", "default", s) for s in (0.86, 0.9)),
+                        ("ant", "constant-1", 0.04),  # not all three
+                        ("reacher", "default", 7.0),
+                        ("reacher", "constant-1", 8.0),
+                    )
                 )
             ],
         },
