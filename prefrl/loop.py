@@ -230,10 +230,13 @@ class PreferenceLoop:
         self.fitter.see(segments)
 
     def _expire(self) -> None:
-        """Take back what people have left unanswered for long: it is of another agent by now."""
-        after = self.settings.expire_after
+        """Take back what people have left unanswered for long: it is of another agent by now.
+
+        Then count: what they have answered meanwhile makes room for more.
+        """
         if self.labeler.immediate:
             return
+        after = self.settings.expire_after
         if after:
             self.store.expire(self.recorder.steps_taken - after)
         self._count()

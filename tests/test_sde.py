@@ -15,10 +15,10 @@ from stable_baselines3 import PPO, SAC
 
 from prefrl import RewardEnsemble, checkpoints
 from prefrl.agents.sde import Player
-from prefrl.config import RunConfig, from_mapping, load, presets
+from prefrl.config import from_mapping, load, presets
 from prefrl.evaluate import policy_segments, true_returns
 from prefrl.render.play import play
-from prefrl.run import build_agent, build_env, load_trained, ring_steps
+from prefrl.run import build_agent, build_env, build_reward, load_trained, ring_steps
 from prefrl.types import Array
 
 SMALL = {"env": {"n_envs": 2}, "agent": {"explore_steps": 0, "kwargs": {"n_steps": 64}}}
@@ -26,13 +26,10 @@ CONFIG = from_mapping(SMALL, load(presets()["Pendulum-v1"]))
 EVERY = CONFIG.agent.kwargs["sde_sample_freq"]
 
 
-def untrained(config: RunConfig = CONFIG) -> tuple[PPO, RewardEnsemble]:
-    with closing(build_env(config.env, config.seed, ring_steps(config))) as env:
-        reward = RewardEnsemble(
-            env.observation_space, env.action_space, hidden=config.reward.hidden,
-            n_members=config.reward.members, net=config.reward.net,
-        )  # fmt: skip
-        agent = build_agent(config, env, reward)
+def untrained() -> tuple[PPO, RewardEnsemble]:
+    with closing(build_env(CONFIG.env, CONFIG.seed, ring_steps(CONFIG))) as env:
+        reward = build_reward(CONFIG, env.observation_space, env.action_space)
+        agent = build_agent(CONFIG, env, reward)
     assert isinstance(agent, PPO) and agent.use_sde
     return agent, reward
 

@@ -206,7 +206,9 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
                 measured: list[Row] = result.get("rows", [])
                 mine = [row for row in measured if _names(study, row) == name]
                 one = len({row["task"] for row in mine}) == 1
-                audits = [result, *results.values()] if one else [result]  # of several, as many
+                audits = (
+                    [result, *results.values()] if one else [result]
+                )  # of several, as many of each
                 beside = _spread(mine, shape), _audit(audits, mine, shape)
                 rows.append(f"| {' | '.join([text, number, *beside])} | `{result['command']}` |")
     if not rows:
