@@ -121,18 +121,22 @@ def test_ablations_are_measured_by_all_of_it() -> None:
 
 def test_teachers_are_measured_by_the_oracle() -> None:
     def scored(spec: Row) -> Row:
-        return {"score": {"default": 1.0, "mistake teacher": 0.9}.get(spec["arm"], 0.5)}
+        known = {"default": 1.0, "mistake teacher": 0.9, "mistake teacher, doubted": 0.8}
+        return {"score": known.get(spec["arm"], 0.5)}
 
     every = rows(teachers.specs(quick=False), scored)
     found = teachers.headline(every)
-    assert found["mistake_over_oracle"] == pytest.approx(0.9)
-    others = dict.fromkeys(TEACHERS, 0.5) | {"oracle": 1.0, "mistake": 0.9}
+    means = dict.fromkeys(TEACHERS, 0.5) | {"oracle": 1.0, "mistake": 0.9, "mistake_doubted": 0.8}
     middles = {name: x for name, x in found.items() if not name.endswith(("_low", "_high"))}
-    assert middles == pytest.approx({"mistake_over_oracle": 0.9} | others)
+    shares = {"mistake_over_oracle": 0.9, "mistake_doubted_over_oracle": 0.8}
+    assert middles == pytest.approx(means | shares)
     assert all(found[f"{name}_{end}"] == found[name] for name in middles for end in ("low", "high"))
     assert teachers.headline([row for row in every if row["seed"] < 2]) == {}
     labelers = {row["arm"]: row_config(row).labels.labeler for row in every}
-    assert sorted(labelers.values()) == sorted(TEACHERS)
+    assert sorted(labelers.values()) == sorted([*TEACHERS, "mistake"])
+    assert {row["arm"] for row in every if row_config(row).reward.doubt} == {
+        "mistake teacher, doubted"
+    }
 
 
 def test_a_gate_has_a_score_and_a_share() -> None:

@@ -13,7 +13,7 @@ from numpy.random import default_rng
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
 from prefrl import environments
-from prefrl.bench.arms import ABLATIONS
+from prefrl.bench.arms import ABLATIONS, TAUGHT
 from prefrl.config import PRESETS, RunConfig, from_mapping, load
 from prefrl.environments import make_vec_env
 from prefrl.metrics import read_metrics
@@ -36,6 +36,7 @@ SHORT = {
 
 
 METHODS = ABLATIONS | {
+    "mistakes, doubted": TAUGHT["mistake, doubted"],
     "exploration first": {"agent": {"explore_steps": 1024}},
     "sampled steps": {"reward": {"sampled_steps": 5}},
     "fits beside the trainer": {"reward": {"fit": "async", "pseudo_labels": 0.95}},

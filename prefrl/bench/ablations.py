@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from prefrl.bench.arms import ABLATIONS, ALL_OF_IT, ONLY, ablation_arm
+from prefrl.bench.arms import ABLATIONS, ALL_OF_IT, ONLY, ablation_arm, headline_name
 from prefrl.bench.curves import draw_intervals
 from prefrl.bench.loop import run_study, score_matrix
 from prefrl.bench.study import Row
@@ -17,11 +17,6 @@ TASKS = ("half_cheetah", "hopper")
 def tasks_of(name: str) -> Sequence[str]:
     """Tasks in whose presets an ablation changes something."""
     return ONLY.get(name, TASKS)
-
-
-def headline_name(name: str) -> str:
-    """What the headline calls an ablation."""
-    return name.replace(",", "").replace("-", "_").replace(" ", "_").lower()
 
 
 def headline(rows: Sequence[Row]) -> Mapping[str, float]:

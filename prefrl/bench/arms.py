@@ -48,9 +48,6 @@ OURS: dict[str, Changes] = {
     "critic kept in step": {"agent": {"critic_epochs": 5}},
     "reward of the state alone": {"reward": {"net": "state-mlp"}},
     "reward of actions too": {"reward": {"net": "mlp"}},
-    "mistakes": {"labels": {"labeler": "mistake"}},
-    # RIME, Cheng et al. 2024
-    "mistakes, doubted": {"labels": {"labeler": "mistake"}, "reward": {"doubt": True}},
 }
 """What the paper did not take away, and what others have added since."""
 
@@ -64,7 +61,19 @@ ONLY = {
 }
 """Tasks of those that are the preset itself elsewhere."""
 
+TAUGHT: dict[str, Changes] = {
+    **{name: {"labels": {"labeler": name}} for name in TEACHERS},
+    # RIME, Cheng et al. 2024
+    "mistake, doubted": {"labels": {"labeler": "mistake"}, "reward": {"doubt": True}},
+}
+"""The six teachers, and what is done about the one that errs: of fifty answers none is doubted."""
+
 THRESHOLDS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3)
+
+
+def headline_name(name: str) -> str:
+    """What a headline calls an ablation or a teacher."""
+    return name.replace(",", "").replace("-", "_").replace(" ", "_").lower()
 
 
 def ablation_arm(name: str) -> str:
@@ -73,14 +82,15 @@ def ablation_arm(name: str) -> str:
 
 
 def teacher_arm(teacher: str) -> str:
-    """The arm of a teacher; the presets have the oracle."""
-    return "default" if teacher == "oracle" else f"{teacher} teacher"
+    """The arm of one of TAUGHT; the presets have the oracle."""
+    who, comma, remedy = teacher.partition(",")
+    return "default" if teacher == "oracle" else f"{who} teacher{comma}{remedy}"
 
 
 ADDED: dict[str, Changes] = {
     ALL_OF_IT: FEW,
     **{ablation_arm(name): merged(FEW, changes) for name, changes in ABLATIONS.items()},
-    **{teacher_arm(name): {"labels": {"labeler": name}} for name in TEACHERS if name != "oracle"},
+    **{teacher_arm(name): changes for name, changes in TAUGHT.items() if name != "oracle"},
     **{f"gate at {least:g}": {"labels": {"ask_above": least}} for least in THRESHOLDS if least},
 }
 """Arms by name."""

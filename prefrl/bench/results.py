@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 
 from prefrl.bench import ablations, agents, gate, teachers
-from prefrl.bench.arms import ABLATIONS, ALL_OF_IT, THRESHOLDS, ablation_arm, teacher_arm
+from prefrl.bench.arms import (
+    ABLATIONS,
+    ALL_OF_IT,
+    TAUGHT,
+    THRESHOLDS,
+    ablation_arm,
+    headline_name,
+    teacher_arm,
+)
 from prefrl.bench.loop import scores_of
 from prefrl.bench.stages import STAGES
 from prefrl.bench.study import BENCHMARKS, Row
@@ -25,7 +33,6 @@ from prefrl.bench.tasks import (
     rows_of,
 )
 from prefrl.evaluate import LEAKS
-from prefrl.labelers.oracle import TEACHERS
 
 PAGE = README.parent / "docs" / "results.md"
 Result = Mapping[str, Any]
@@ -81,24 +88,28 @@ def ablation_table(result: Result) -> list[str]:
     lines.append(_line(["all of it", *whole, "", ""]))
     for name in ABLATIONS:
         scores = [_scores(rows, task, ablation_arm(name)) for task in ablations.TASKS]
-        difference = _interval(found, f"{ablations.headline_name(name)}_minus_all", "+.2f")
+        difference = _interval(found, f"{headline_name(name)}_minus_all", "+.2f")
         if any(scores):
             lines.append(_line([name, *map(_with_count, scores), *difference]))
     return lines
 
 
 def teacher_table(result: Result) -> list[str]:
-    """Scores by teacher and task, and what share of an oracle's a mistaken one has."""
+    """Scores by teacher and task, and what share of an oracle's those that err have."""
     rows, found = result["rows"], result["headline"]
     lines = _head(["teacher", *teachers.TASKS, "mean", "95 %"])
-    for teacher in TEACHERS:
+    for teacher in TAUGHT:
         by_task = [_scores(rows, task, teacher_arm(teacher)) for task in teachers.TASKS]
         if any(by_task):
-            middle = _interval(found, teacher)
+            middle = _interval(found, headline_name(teacher))
             lines.append(_line([teacher, *map(_with_count, by_task), *middle]))
-    nothing = [""] * len(teachers.TASKS)
-    ratio = _interval(found, "mistake_over_oracle")
-    return [*lines, _line(["mistake, share of oracle", *nothing, *ratio])] if any(ratio) else lines
+    for teacher in teachers.ERRING:
+        ratio = _interval(found, f"{headline_name(teacher)}_over_oracle")
+        if any(ratio):
+            lines.append(
+                _line([f"{teacher}: share of oracle's", *[""] * len(teachers.TASKS), *ratio])
+            )
+    return lines
 
 
 def gate_table(result: Result) -> list[str]:

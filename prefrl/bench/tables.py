@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from prefrl.bench import loop
-from prefrl.bench.ablations import headline_name
 from prefrl.bench.agents import AGENTS
-from prefrl.bench.arms import OF_THE_PAPER
+from prefrl.bench.arms import OF_THE_PAPER, headline_name
 from prefrl.bench.study import BENCHMARKS, Row
 from prefrl.bench.tasks import BUDGETS, ENVIRONMENT_TASKS, LONG_TASKS, budget_arm, iqm, leak_of
 from prefrl.evaluate import LEAKS
@@ -69,6 +68,7 @@ LINES: dict[str, dict[str, tuple[str, str]]] = {
             "score",
             ".0%",
         ),
+        "mistake_doubted_over_oracle": ("The same, its answers doubted", ".0%"),
     },
     "gate": {
         f"{kind}_above_{threshold:g}": (f"{_GATED} over {threshold:g}: {meaning}", shape)
