@@ -125,9 +125,8 @@ class AgentSpec:
         as_it_is = self.agent_class is PPO
         if type(getattr(built, "action_dist", None)) is DiagGaussianDistribution and not as_it_is:
             built.action_dist = Gaussian(built.action_dist.action_dim)
-        agent.set_logger(
-            Logger(folder=None, output_formats=[])
-        )  # SB3's own leaves a folder in /tmp
+        # SB3's own logger leaves a folder in /tmp.
+        agent.set_logger(Logger(folder=None, output_formats=[]))
         return agent
 
 
