@@ -9,10 +9,12 @@ from tempfile import TemporaryDirectory
 
 from numpy.random import Generator
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import unwrap_vec_wrapper
 
+from prefrl.agents.exploration import rollouts_of
 from prefrl.agents.relabel import RelabelledReplayBuffer, RelabelledRolloutBuffer, buffer_of
-from prefrl.config import EnvConfig, LabelConfig, RewardConfig, RunConfig, validate
+from prefrl.agents.snapshot import AgentSnapshot
+from prefrl.config import AgentConfig, EnvConfig, LabelConfig, RewardConfig, RunConfig, validate
 from prefrl.labelers import LABELERS, Labeler
 from prefrl.loop import PreferenceLoop
 from prefrl.names import choose
@@ -41,7 +43,12 @@ def learn(
     fit: FitSettings | None = None,
     store: str | Path | None = None,
     threads: int = 1,
+    explore_steps: int = 0,
+    restart_at: float = 0.0,
+    bonus: float = 0.0,
+    pessimism: float = 0.0,
     on_pass: Callable[[Mapping[str, float]], None] = lambda row: None,
+    on_wait: Callable[[int, int], None] = lambda missing, first: None,
 ) -> None:
     """Train an SB3 agent on what a labeler likes; agent and reward are changed in place.
 
@@ -58,26 +65,40 @@ def learn(
       store: file or database URL that keeps the answers; a temporary one by default.
       threads: torch threads of this process from now on; small networks are several times
         slower on more than one.
+      explore_steps, restart_at: as in AgentConfig.
+      bonus, pessimism: as in RewardConfig.
       on_pass: told of every pass of the loop, with what it measured.
+      on_wait: told, while waiting for a person, how many of the first answers are missing, and of
+        how many.
     Raises:
       PrefrlError: an unknown name, numbers that cannot be used, an agent without a Recorder or
         whose buffer does not score with `reward`, nothing left to train, or a labeler who
         answers through a store that nobody knows or has no answers.
     """
     set_up_process(threads)
-    recorder = find_recorder(agent.get_env())
+    recorder = _recorder_of(agent)
     _check_buffer(agent, reward, recorder)
     if steps <= recorder.steps_taken:
         raise PrefrlError(
             f"steps = {steps} are all of a run, and its environments have taken "
-            f"{recorder.steps_taken} already: raise steps=, or make env, reward and agent anew"
+            f"{recorder.steps_taken} already: raise steps=, or build new env, reward and agent"
         )
     asking = replace(asking or LabelConfig(), budget=labels)
     env = EnvConfig(n_envs=recorder.num_envs)
     fit = fit or FitSettings()
     _check_fit(fit, reward)
-    known = RewardConfig(members=reward.n_members, **asdict(fit))
-    validate(RunConfig(env, asking, known, steps=steps, seed=seed, threads=threads))
+    config = RunConfig(
+        env,
+        asking,
+        RewardConfig(members=reward.n_members, bonus=bonus, pessimism=pessimism, **asdict(fit)),
+        AgentConfig(explore_steps=explore_steps, restart_at=restart_at),
+        steps=steps,
+        seed=seed,
+        threads=threads,
+    )
+    validate(config)
+    if explore_steps:
+        rollouts_of(agent, explore_steps)
     load_plugins()
     if isinstance(labeler, type):
         raise PrefrlError(
@@ -99,17 +120,19 @@ def learn(
             fitter=InlineFitter(reward, opened, fit, seed, asking.max_comparisons),
             labeler=acquainted(labeler, asking.tie_below, opened),
             store=opened,
-            settings=loop_settings(RunConfig(labels=asking, steps=steps)),
+            settings=loop_settings(config),
             rng=stream(seed, Stage.LOOP),
+            reset_agent=AgentSnapshot(agent).restore,
             on_pass=on_pass,
+            on_wait=on_wait,
         ).run()
 
 
 def _check_fit(fit: FitSettings, reward: RewardEnsemble) -> None:
-    if fit.dynamics and not reward.foretells:
+    if fit.dynamics and not reward.predicts_dynamics:
         raise PrefrlError(
-            f"fit.dynamics = {fit.dynamics:g} needs an ensemble that foretells: build it with "
-            "RewardEnsemble(..., foretells=True), or leave dynamics at 0"
+            f"fit.dynamics = {fit.dynamics:g} needs an ensemble with a dynamics head: build it "
+            "with RewardEnsemble(..., predicts_dynamics=True), or leave dynamics at 0"
         )
 
 
@@ -139,6 +162,14 @@ def _check_buffer(agent: BaseAlgorithm, reward: RewardEnsemble, recorder: Record
         )
 
 
+def _recorder_of(agent: BaseAlgorithm) -> Recorder:
+    env = agent.get_env()
+    recorder = None if env is None else unwrap_vec_wrapper(env, Recorder)
+    if recorder is None:
+        raise PrefrlError("the agent's environments are not recorded: wrap them in prefrl.Recorder")
+    return recorder
+
+
 def load_run(path: str | Path) -> tuple[BaseAlgorithm, RewardEnsemble]:
     """The SB3 agent and the reward ensemble of a run folder's newest checkpoint.
 
@@ -150,16 +181,3 @@ def load_run(path: str | Path) -> tuple[BaseAlgorithm, RewardEnsemble]:
     """
     run = RunDir.open(Path(path))
     return load_trained(run.config(), newest_checkpoint(run))
-
-
-def find_recorder(env: VecEnv | None) -> Recorder:
-    """The Recorder among the wrappers of an agent's environments.
-
-    Raises:
-      PrefrlError: there is none.
-    """
-    while env is not None:
-        if isinstance(env, Recorder):
-            return env
-        env = getattr(env, "venv", None)
-    raise PrefrlError("the agent's environments are not recorded: wrap them in prefrl.Recorder")

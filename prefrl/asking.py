@@ -67,20 +67,20 @@ class Asker:
         if not len(pairs):
             return [], {}
         candidates = self._judged(pairs)
-        spread = disagreement(candidates.returns)
+        disagreements = disagreement(candidates.returns)
         chosen = select(candidates, self.strategy, n, ask_above, self.rng)
         self._asked.extend(candidates.features[chosen])
-        low, median, high = np.quantile(spread, [0.1, 0.5, 0.9])
-        queries = self._queries(pairs[chosen], spread[chosen], step)
+        low, median, high = np.quantile(disagreements, [0.1, 0.5, 0.9])
+        queries = self._queries(pairs[chosen], disagreements[chosen], step)
         self._know(queries)
         return queries, {
             "candidates": len(pairs),
             "ask_above": ask_above,
-            "gate_share": float((spread >= ask_above).mean()),
+            "gate_share": float((disagreements >= ask_above).mean()),
             "disagreement_p10": float(low),
             "disagreement_p50": float(median),
             "disagreement_p90": float(high),
-            "disagreement_asked": float(spread[chosen].mean()) if len(chosen) else math.nan,
+            "disagreement_asked": float(disagreements[chosen].mean()) if len(chosen) else math.nan,
         }
 
     def remember(self, asked: Iterable[Query]) -> None:
@@ -88,7 +88,8 @@ class Asker:
         rest = iter(asked)
         while some := list(islice(rest, _AT_ONCE)):
             sides = [
-                self.reward.features([getattr(q, side) for q in some]) for side in ("left", "right")
+                self.reward.segment_summaries([getattr(q, side) for q in some])
+                for side in ("left", "right")
             ]
             self._asked.extend(np.concatenate(sides, axis=1))
             self._know(some)
@@ -113,7 +114,7 @@ class Asker:
         used, where = np.unique(pairs, return_inverse=True)
         segments = [self._segment(int(i)) for i in used]
         returns = self.reward.member_returns(segments)[:, where.reshape(pairs.shape)]
-        features = self.reward.features(segments)[where.reshape(pairs.shape)]
+        features = self.reward.segment_summaries(segments)[where.reshape(pairs.shape)]
         asked = np.array(self._asked).reshape(-1, features[0].size)
         return Candidates(returns, features.reshape(len(pairs), -1), asked)
 
@@ -131,8 +132,8 @@ class Asker:
     def _segment(self, i: int) -> Segment:
         return self.pool[i] if i < len(self.pool) else self._known[i - len(self.pool)]
 
-    def _queries(self, pairs: Array, spread: Array, step: int) -> list[Query]:
+    def _queries(self, pairs: Array, disagreements: Array, step: int) -> list[Query]:
         return [
             Query(self._segment(int(left)), self._segment(int(right)), float(value), step)
-            for (left, right), value in zip(pairs, spread, strict=True)
+            for (left, right), value in zip(pairs, disagreements, strict=True)
         ]

@@ -20,9 +20,8 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.running_mean_std import RunningMeanStd
-from stable_baselines3.common.save_util import recursive_getattr
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
+from prefrl.agents.snapshot import put_back, tensors_of
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.types import MachineError, PrefrlError
 
@@ -112,21 +111,6 @@ def load(checkpoint: Path, agent: BaseAlgorithm, reward: RewardEnsemble | None) 
     return saved_state
 
 
-def put_back(
-    agent: BaseAlgorithm, parameters: dict[str, Any], tensors: Mapping[str, torch.Tensor]
-) -> None:
-    """Make an agent's networks and optimizers what they were.
-
-    Args:
-      parameters: what its `get_parameters` returned.
-      tensors: what `tensors_of` did.
-    """
-    agent.set_parameters(parameters, exact_match=True, device=agent.device)
-    own = tensors_of(agent)
-    for name, saved in tensors.items():
-        own[name].data.copy_(saved)  # in place: an optimizer holds it
-
-
 def state(checkpoint: Path) -> dict[str, Any]:
     """The numbers that were saved with it.
 
@@ -144,15 +128,6 @@ def _read(path: Path) -> dict[str, Any]:
     """Tensors, on the CPU: a run that was trained on a GPU is read where there is none."""
     found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return found
-
-
-def normaliser(env: VecEnv | None) -> VecNormalize | None:
-    """The VecNormalize among the wrappers of an environment."""
-    while env is not None:
-        if isinstance(env, VecNormalize):
-            return env
-        env = getattr(env, "venv", None)
-    return None
 
 
 def _write(
@@ -186,15 +161,10 @@ def _write_text(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def tensors_of(agent: BaseAlgorithm) -> dict[str, torch.Tensor]:
-    """What an agent learns besides its networks: SAC's entropy coefficient."""
-    return {name: recursive_getattr(agent, name) for name in agent._get_torch_save_params()[1]}
-
-
 def _running(agent: BaseAlgorithm) -> dict[str, RunningMeanStd]:
     """The running statistics that an agent learned with: of observations, and of returns."""
     found = {}
-    stats = normaliser(agent.get_env())
+    stats = agent.get_vec_normalize_env()
     if stats is not None and isinstance(stats.obs_rms, RunningMeanStd):
         found["observations"] = stats.obs_rms
     scale = getattr(getattr(agent, "rollout_buffer", None), "scale", None)

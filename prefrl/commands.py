@@ -16,7 +16,7 @@ from rich.console import Console
 from prefrl.config import RunConfig
 from prefrl.names import choose
 from prefrl.rundir import RunDir, read_json, to_json, write_whole
-from prefrl.types import PrefrlError, StartAnew
+from prefrl.types import NewRunNeeded, PrefrlError
 
 if TYPE_CHECKING:
     from prefrl.render import SegmentRenderer
@@ -64,7 +64,7 @@ def train(config: RunConfig, run: RunDir, console: Console) -> Path:
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; {resumes}") from None
     except (PrefrlError, OSError) as error:
-        if not isinstance(error, StartAnew):
+        if not isinstance(error, NewRunNeeded):
             error.add_note(f"the run and its answers are kept: {resumes}")
         raise
     evaluate(run, console)

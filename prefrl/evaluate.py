@@ -17,16 +17,14 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.utils import set_random_seed
-from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize
+from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
-from prefrl.agents.sde import Player
-from prefrl.checkpoints import normaliser
+from prefrl.agents.player import Player
 from prefrl.config import PRESETS, EnvConfig, RunConfig
 from prefrl.environments import make_vec_env, max_episode_steps
-from prefrl.loop import act_at_random
 from prefrl.process import set_up_process
 from prefrl.queries import disagreement, draw_pairs, preferences
-from prefrl.recorder import Recorder
+from prefrl.recorder import Recorder, act_at_random
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.run import build_agent, build_env, build_reward, build_spec, normalised, ring_steps
 from prefrl.toml_tables import short_hash
@@ -68,12 +66,7 @@ def true_returns(
     Args:
       deterministic: its mean actions, not samples as in training.
     """
-    venv: VecEnv = VecMonitor(_fresh(config.env))
-    stats = normaliser(agent.get_env())
-    if stats is not None and stats.norm_obs:
-        frozen = VecNormalize(venv, training=False, norm_reward=False, clip_obs=stats.clip_obs)
-        frozen.obs_rms = stats.obs_rms
-        venv = frozen
+    venv = VecMonitor(_fresh(config.env))
     set_random_seed(EVAL_SEED)
     player = Player(agent, venv.num_envs)
     returns, _ = evaluate_policy(
@@ -92,19 +85,18 @@ def play_episode(
     """An episode of the policy's mean actions in one environment, left as its last step left it.
 
     What an environment counts for itself can then be read from it; copies that run side by side
-    have begun anew by then.
+    have been reset by then.
 
     Args:
       on_step: called after each step.
     Returns:
       The true return.
     """
-    stats = normaliser(agent.get_env())
+    player = Player(agent, 1)
     true_return, over = 0.0, False
     obs, _ = env.reset(seed=seed)
     while not over:
-        seen = obs if stats is None else stats.normalize_obs(obs)
-        action, _ = agent.predict(seen, deterministic=True)
+        action, _ = player.predict(obs, deterministic=True)
         obs, reward, terminated, truncated, _ = env.step(action)
         true_return += float(reward)
         over = terminated or truncated
@@ -329,9 +321,9 @@ def _ece(reliability: dict[str, list[float]], n: int) -> float:
     return float((gaps * reliability["count"]).sum() / n)
 
 
-def _gate(spread: Array, right: Array, threshold: float) -> dict[str, float | None]:
+def _gate(disagreements: Array, right: Array, threshold: float) -> dict[str, float | None]:
     """Error rates of the pairs that the gate lets through, and of those it drops."""
-    above = spread >= threshold
+    above = disagreements >= threshold
 
     def error(chosen: Array) -> float | None:
         return float(1 - right[chosen].mean()) if chosen.any() else None
@@ -362,13 +354,11 @@ def policy_segments(
       seed: of the environments; the policy's own draws are torch's.
     """
     recorder = Recorder(_fresh(config.env, seed), ring_steps=rows)
-    stats = normaliser(agent.get_env())
     obs = recorder.reset()
     recorder.action_space.seed(int(rng.integers(2**31)))
     player = Player(agent, recorder.num_envs)
     for _ in range(rows):
-        seen = stats.normalize_obs(obs) if stats is not None else obs
-        actions, _ = player.predict(seen, deterministic=False)
+        actions, _ = player.predict(obs, deterministic=False)
         at_random = rng.random(recorder.num_envs) < random_share
         draws = np.stack([recorder.action_space.sample() for _ in range(recorder.num_envs)])
         actions = np.where(at_random.reshape(-1, *[1] * (actions.ndim - 1)), draws, actions)

@@ -19,14 +19,14 @@ from prefrl.asking import Asker
 from prefrl.labelers import Labeler, is_asked
 from prefrl.labelers.oracle import LATE_EPISODES
 from prefrl.queries import Strategy
-from prefrl.recorder import Recorder
+from prefrl.recorder import Recorder, act_at_random
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.reward.fit import FitMetrics
 from prefrl.reward.fitters import Fitter
 from prefrl.schedules import Schedule, disagreement_weight
 from prefrl.segments import SegmentPool
 from prefrl.store import AlreadyAnswered, ComparisonStore
-from prefrl.types import Preference, PrefrlError, Query, StartAnew
+from prefrl.types import NewRunNeeded, Preference, PrefrlError, Query
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Progress:
     next_ask: int = 0
     """Environment steps at which the schedule is looked at again."""
     restarted: bool = False
-    """Whether the agent has begun anew."""
+    """Whether the agent was reset."""
     late_episodes: list[tuple[float, int]] = field(default_factory=list)
     """True return and length of the last ones, of which labelers are told."""
 
@@ -94,7 +94,7 @@ class PreferenceLoop:
       labeler: answers queries.
       store: where queries and answers live.
       rng: draws segments and candidates.
-      begin_anew: makes the agent forget what it has learned.
+      reset_agent: resets the agent's weights to the initial ones.
       on_pass: told of every pass, with what it measured.
       on_wait: told how many of the first answers are missing, and of how many.
     """
@@ -107,13 +107,12 @@ class PreferenceLoop:
     store: ComparisonStore
     settings: LoopSettings
     rng: Generator
-    begin_anew: Callable[[], None] = lambda: None
+    reset_agent: Callable[[], None] = lambda: None
     on_pass: Callable[[Mapping[str, float]], None] = lambda row: None
     on_wait: Callable[[int, int], None] = lambda missing, first: None
     progress: Progress = field(default_factory=Progress)
 
-    def run(self) -> None:
-        """Everything: the first answers, then training until the steps are used up."""
+    def __post_init__(self) -> None:
         s = self.settings
         self._pool = SegmentPool(s.pool_size)
         self._asker = Asker(
@@ -122,21 +121,25 @@ class PreferenceLoop:
         self._last_fit: FitMetrics | None = None
         self._clock = (time.monotonic(), self.recorder.steps_taken)
         self._cut_at = self.recorder.steps_taken
+
+    def run(self) -> None:
+        """Everything: the first answers, then training until the steps are used up."""
         for true_return, length in self.progress.late_episodes:
             self.labeler.observe_episode(true_return, length)
         self._answer_open()
         self._count()
-        if s.total_steps <= self.recorder.steps_taken:
+        if self.settings.total_steps <= self.recorder.steps_taken:
             return
         if self.reward.fitted or not is_asked(self.labeler):
-            self.earlier_answers()
+            self._earlier_answers()
         else:
-            self.first_batch()
-        left = s.total_steps - self.recorder.steps_taken
-        self.agent.learn(left, callback=_BetweenRollouts(self), reset_num_timesteps=False)
-        self.between_rollouts(last=True)
+            self._first_batch()
+        left = self.settings.total_steps - self.recorder.steps_taken
+        between = _BeforeRollouts(self._between_rollouts)
+        self.agent.learn(left, callback=between, reset_num_timesteps=False)
+        self._between_rollouts(last=True)
 
-    def earlier_answers(self) -> None:
+    def _earlier_answers(self) -> None:
         """Fit to what was answered by now, meanwhile or elsewhere, and ask about nothing yet."""
         self._fit()
         if not self.reward.fitted:
@@ -150,7 +153,7 @@ class PreferenceLoop:
         soon = self.recorder.steps_taken + self.settings.ask_every
         self.progress.next_ask = self.progress.next_ask or soon
 
-    def first_batch(self) -> None:
+    def _first_batch(self) -> None:
         """Ask about a random policy's segments, or an explorer's, uniformly and ungated, and fit.
 
         What the recorder still holds is asked about: of a long exploration its end alone.
@@ -164,7 +167,7 @@ class PreferenceLoop:
         self._episodes()
         self._collect()
         if len(self._pool) < 2:
-            raise StartAnew(
+            raise NewRunNeeded(
                 f"no two segments of {s.segment_length} steps are in the episodes so far: lower "
                 "labels.segment_length (--segment-length)"
             )
@@ -176,14 +179,14 @@ class PreferenceLoop:
         self._wait_for(min(first, self.progress.asked))
         self._fit()
         if not self.reward.fitted:
-            raise StartAnew(
+            raise NewRunNeeded(
                 f"the first {first} answers decided too little to fit a reward to: raise "
                 "--labels or labels.first_least"
             )
         self._asker.remember((c.query for c in self.store.each_comparison()) if there else asked)
         self.progress.next_ask = self.recorder.steps_taken + self.settings.ask_every
 
-    def between_rollouts(self, last: bool = False) -> None:
+    def _between_rollouts(self, last: bool = False) -> None:
         """One pass, after the agent's update and before its next rollout."""
         if self.recorder.steps_taken < self.progress.next_ask and not last:
             return
@@ -202,20 +205,20 @@ class PreferenceLoop:
         self.on_pass(row | self._standing())
 
     def _weigh_disagreement(self) -> None:
-        """By how far the run has come, from its first pass on."""
+        """Set the weight of the members' disagreement by how far the run has come."""
         s = self.settings
         self.reward.disagreement_weight = disagreement_weight(
             self.recorder.steps_taken, s.total_steps, s.bonus, s.pessimism
         )
 
     def _restart(self) -> None:
-        """Once, where the settings say so: what the first few answers taught goes.
+        """Reset the agent, once, where the settings say so.
 
         Source: resets against the primacy bias, Nikishin et al. 2022, arXiv 2205.07802, section 4.
         """
         at, progress = self.settings.restart_at * self.settings.total_steps, self.progress
         if at and not progress.restarted and self.recorder.steps_taken >= at:
-            self.begin_anew()
+            self.reset_agent()
             progress.restarted = True
 
     def _collect(self) -> None:
@@ -341,35 +344,18 @@ class PreferenceLoop:
         return standing | _numbers(self._last_fit)
 
 
-class _BetweenRollouts(BaseCallback):
-    """SB3's extension point for what happens between two rollouts."""
+class _BeforeRollouts(BaseCallback):
+    """SB3's extension point for what happens before each rollout."""
 
-    def __init__(self, loop: PreferenceLoop) -> None:
+    def __init__(self, call: Callable[[], None]) -> None:
         super().__init__()
-        self._loop = loop
+        self._call = call
 
     def _on_rollout_start(self) -> None:
-        self._loop.between_rollouts()
+        self._call()
 
     def _on_step(self) -> bool:
         return True
-
-
-def act_at_random(recorder: Recorder, steps: int, rng: Generator, hold: int = 1) -> None:
-    """Fill the recorder with a random policy's steps.
-
-    Args:
-      hold: steps for which each environment's action stays the same, on average.
-    """
-    space = recorder.action_space
-    space.seed(int(rng.integers(2**31)))
-    recorder.reset()
-    actions = [space.sample() for _ in range(recorder.num_envs)]
-    for step in range(math.ceil(steps / recorder.num_envs)):
-        for env in range(recorder.num_envs if step else 0):
-            if hold == 1 or rng.random() * hold < 1:
-                actions[env] = space.sample()
-        recorder.step(np.stack(actions))
 
 
 def _numbers(metrics: FitMetrics | None) -> dict[str, float]:

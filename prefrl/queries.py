@@ -70,7 +70,7 @@ def preferences(returns: Array) -> Array:
 
 
 def disagreement(returns: Array) -> Array:
-    """Spread of the members' predicted preferences.
+    """Standard deviation of the members' predicted preferences.
 
     Args:
       returns: calibrated segment returns, (M, N, 2); last axis is (left, right).
@@ -78,8 +78,8 @@ def disagreement(returns: Array) -> Array:
       Standard deviation over members of P(left > right), (N,), in [0, 0.5].
     Source: Christiano et al. 2017, section 2.2.4.
     """
-    spread: Array = preferences(returns).std(axis=0)
-    return spread
+    std: Array = preferences(returns).std(axis=0)
+    return std
 
 
 def entropy(returns: Array) -> Array:
@@ -169,7 +169,6 @@ def select(
     candidates: Candidates, strategy: Strategy, n: int, ask_above: float, rng: Generator
 ) -> Array:
     """Indices of the pairs to ask about: at most n, all over the gate, best first."""
-    spread = disagreement(candidates.returns)
-    over = np.flatnonzero(spread >= ask_above)
+    over = np.flatnonzero(disagreement(candidates.returns) >= ask_above)
     chosen: Array = over[strategy(candidates.take(over), n, rng)]
     return chosen

@@ -8,6 +8,7 @@ returns that only oracles and the evaluation see.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections import deque
 from typing import Any
 
@@ -268,3 +269,20 @@ def _shape(space: gym.Space[Any]) -> tuple[int, ...]:
     if space.shape is None:
         raise PrefrlError(f"{space} has no fixed shape: wrap the environment in FlattenObservation")
     return tuple(space.shape)
+
+
+def act_at_random(recorder: Recorder, steps: int, rng: Generator, hold: int = 1) -> None:
+    """Fill the recorder with a random policy's steps.
+
+    Args:
+      hold: steps for which each environment's action stays the same, on average.
+    """
+    space = recorder.action_space
+    space.seed(int(rng.integers(2**31)))
+    recorder.reset()
+    actions = [space.sample() for _ in range(recorder.num_envs)]
+    for step in range(math.ceil(steps / recorder.num_envs)):
+        for env in range(recorder.num_envs if step else 0):
+            if hold == 1 or rng.random() * hold < 1:
+                actions[env] = space.sample()
+        recorder.step(np.stack(actions))

@@ -18,10 +18,10 @@ from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from prefrl import checkpoints
-from prefrl.agents.beginning import Beginning
 from prefrl.agents.exploration import rollouts_of
+from prefrl.agents.player import renew_noise
 from prefrl.agents.relabel import keep_in_step
-from prefrl.agents.sde import renew_noise
+from prefrl.agents.snapshot import AgentSnapshot
 from prefrl.agents.spec import AgentSpec, agent_spec, is_finite
 from prefrl.config import EnvConfig, LabelConfig, RewardConfig, RunConfig, first_batch
 from prefrl.environments import import_module, make_env, max_episode_steps, resolve
@@ -44,7 +44,7 @@ from prefrl.rundir import RunDir
 from prefrl.schedules import SCHEDULES, disagreement_weight, hyperbolic
 from prefrl.store import ComparisonStore
 from prefrl.streams import Stage, stream
-from prefrl.types import MachineError, PrefrlError, StartAnew
+from prefrl.types import MachineError, NewRunNeeded, PrefrlError
 
 OnPass = Callable[[Mapping[str, float]], None]
 
@@ -72,7 +72,7 @@ def train(
     with closing(env), ComparisonStore(run.store_path) as store:
         reward = build_reward(config, env.observation_space, env.action_space)
         agent = build_agent(config, env, reward)
-        beginning = Beginning(agent)  # before the checkpoint: of the seed alone
+        initial = AgentSnapshot(agent)  # before the checkpoint: of the seed alone
         checkpoint = checkpoints.latest(run.checkpoints)
         state = checkpoints.load(checkpoint, agent, reward) if checkpoint else {}
         env.steps_taken = step = int(state.get("step", 0))
@@ -91,7 +91,7 @@ def train(
                 settings=loop_settings(config),
                 rng=stream(config.seed, Stage.LOOP, step),
                 progress=Progress(**state.get("progress", {})),
-                begin_anew=beginning.restore,
+                reset_agent=initial.restore,
                 on_wait=on_wait,
             )
             with closing(Keeper(run, loop, config.checkpoint_every, on_pass)) as keeper:
@@ -107,7 +107,7 @@ def _run(loop: PreferenceLoop, keeper: Keeper) -> None:
         keeper.checkpoint()
     except (KeyboardInterrupt, PrefrlError, ValueError) as error:
         if not is_finite(loop.agent):
-            raise StartAnew(
+            raise NewRunNeeded(
                 f"the agent's weights are no longer finite after {loop.recorder.steps_taken} "
                 "steps: start a new run with a lower agent.kwargs.learning_rate"
             ) from error
@@ -234,7 +234,7 @@ def build_reward(
         hidden=reward.hidden,
         output_std=reward.output_std,
         generator=torch.Generator().manual_seed(config.seed),
-        foretells=reward.dynamics > 0,
+        predicts_dynamics=reward.dynamics > 0,
         l2=reward.l2,
     )
     return ensemble.to(_device(config, observation))

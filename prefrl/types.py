@@ -17,7 +17,7 @@ class PrefrlError(Exception):
     """A mistake of the user's: the message names the value and the remedy (exit status 2)."""
 
 
-class StartAnew(PrefrlError):  # noqa: N818 - what to do, not what happened
+class NewRunNeeded(PrefrlError):  # noqa: N818 - what to do, not what happened
     """A run cannot go on: only a new one helps."""
 
 

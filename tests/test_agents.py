@@ -14,12 +14,11 @@ from stable_baselines3.common.distributions import DiagGaussianDistribution
 from stable_baselines3.common.torch_layers import NatureCNN
 from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
-from prefrl.agents.ppo import FastPPO
+from prefrl.agents.ppo import FastPPO, Gaussian
 from prefrl.agents.relabel import RelabelledReplayBuffer, RelabelledRolloutBuffer
-from prefrl.agents.spec import AGENTS, Gaussian, agent_spec
+from prefrl.agents.spec import AGENTS, agent_spec
 from prefrl.environments import make_env, make_vec_env
-from prefrl.loop import act_at_random
-from prefrl.recorder import Recorder
+from prefrl.recorder import Recorder, act_at_random
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.run import normalised
 from prefrl.types import PrefrlError

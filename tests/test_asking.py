@@ -79,7 +79,10 @@ def test_a_distance_is_kept_from_the_latest_pairs(
     asked = []
     for _ in range(4):
         queries, _ = asker.best(8, 0.0, step=2)
-        sides = [asker.reward.features([getattr(q, s) for q in queries]) for s in ("left", "right")]
+        sides = [
+            asker.reward.segment_summaries([getattr(q, s) for q in queries])
+            for s in ("left", "right")
+        ]
         asked.extend(np.concatenate(sides, axis=1))
     assert [len(before) for before in met] == [0, 8, 16, 20]
     np.testing.assert_array_equal(met[-1], asked[4:24])

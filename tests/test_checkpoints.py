@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from prefrl import checkpoints
 from prefrl.agents.spec import agent_spec
 from prefrl.environments import make_env
-from prefrl.loop import act_at_random
+from prefrl.recorder import act_at_random
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.types import MachineError
 
@@ -94,7 +94,7 @@ def test_what_is_loaded_is_what_was_saved(
     )
     np.testing.assert_array_equal(other_reward.predict(OBS, ACTIONS), reward.predict(OBS, ACTIONS))
     assert other.num_timesteps == agent.num_timesteps > 0
-    ours, theirs = (checkpoints.normaliser(a.get_env()) for a in (agent, other))
+    ours, theirs = (a.get_vec_normalize_env() for a in (agent, other))
     assert isinstance(ours, VecNormalize)
     assert isinstance(theirs, VecNormalize)
     np.testing.assert_array_equal(theirs.normalize_obs(OBS), ours.normalize_obs(OBS))

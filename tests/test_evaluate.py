@@ -17,7 +17,6 @@ from short_runs import TINY
 from watched import Watched
 
 from prefrl import evaluate
-from prefrl.checkpoints import normaliser
 from prefrl.config import RunConfig, from_mapping
 from prefrl.evaluate import Reference, committed_reference, judge, reference_key
 from prefrl.run import build_env, ring_steps
@@ -237,7 +236,7 @@ def test_segments_of_a_policy_that_takes_a_share_of_its_actions_at_random(share:
 def test_the_reference_is_rl_with_both_normalisations() -> None:
     small = {"steps": 600, "env": {"id": "Pendulum-v1", "n_envs": 2}}
     kwargs = {"agent": {"kwargs": {"n_steps": 64, "n_epochs": 1}}, "labels": {"warmup_steps": 128}}
-    stats = normaliser(evaluate.train_rl(from_mapping(small | kwargs)).get_env())
+    stats = evaluate.train_rl(from_mapping(small | kwargs)).get_vec_normalize_env()
     assert stats is not None and stats.norm_obs and stats.norm_reward
     assert stats.ret_rms.count > 500, "the true reward went through it"
 

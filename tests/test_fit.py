@@ -313,7 +313,7 @@ def test_no_l2_at_all_stays_none(ensemble_of: Ensembles) -> None:
     rows = linear_task(60, rng())
     fit(ensemble, data_of(ensemble, rows), FitSettings(noise=0.0, learning_rate=1e-2), rng())
     assert not ensemble.l2.any(), "it overfits, and is let"
-    ensemble.begin_anew()
+    ensemble.reset_weights()
     assert not ensemble.l2.any()
     usual = ensemble_of(scaled=False)
     assert usual.l2.tolist() == pytest.approx([1e-4] * 3)

@@ -145,12 +145,13 @@ def test_where_no_segments_were_seen_those_of_the_answers_teach(store: Compariso
     answer(store, store.add(linear_task(20)))
     weights = []
     for dynamics in (0.0, 1.0):
-        ensemble = build(foretells=True)
-        ahead = [p.clone() for p in ensemble.ahead.parameters()]
+        ensemble = build(predicts_dynamics=True)
+        before = [p.clone() for p in ensemble.dynamics_head.parameters()]
         fitter = InlineFitter(ensemble, store, FitSettings(max_epochs=3, dynamics=dynamics), seed=0)
         assert fitter.start() is not None
         moved = any(
-            not torch.equal(*pair) for pair in zip(ahead, ensemble.ahead.parameters(), strict=True)
+            not torch.equal(*pair)
+            for pair in zip(before, ensemble.dynamics_head.parameters(), strict=True)
         )
         assert moved is (dynamics > 0)
         weights.append(_rewards(ensemble))

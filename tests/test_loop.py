@@ -14,12 +14,14 @@ from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.vec_env import VecNormalize
 
 import prefrl
+from prefrl.agents.snapshot import AgentSnapshot
 from prefrl.config import LabelConfig, RewardConfig
-from prefrl.loop import act_at_random
 from prefrl.queries import Candidates
+from prefrl.recorder import act_at_random
 from prefrl.reward.fit import FitSettings
 from prefrl.reward.fitters import InlineFitter
 from prefrl.run import fit_settings
+from prefrl.store import ComparisonStore
 from prefrl.types import Preference, PrefrlError, Query
 
 NEVER = 0.5  # the most that members can disagree: three never reach it
@@ -228,7 +230,7 @@ ASKING = LabelConfig(warmup_steps=512, segment_length=10, ask_every=128)
     [
         ({"n_members": 1}, {}, "reward.members = 1 never disagrees"),
         ({}, {"fit": FitSettings(sampled_steps=11)}, "sampled_steps = 11 of segments of 10"),
-        ({}, {"fit": FitSettings(dynamics=0.5)}, r"RewardEnsemble\(..., foretells=True\)"),
+        ({}, {"fit": FitSettings(dynamics=0.5)}, r"RewardEnsemble\(..., predicts_dynamics=True\)"),
         ({"net": "mpl"}, {}, "unknown reward net 'mpl': did you mean 'mlp'?"),
         ({}, {"fit": FitSettings(noise=1.5)}, "reward.noise = 1.5 is out of range"),
         ({}, {"fit": FitSettings(target="return")}, "reward.target = 'return': one of"),
@@ -240,6 +242,61 @@ def test_learn_refuses_what_an_ensemble_cannot_do(
 ) -> None:
     with pytest.raises(PrefrlError, match=wanted):
         prefrl.learn(*of_pendulum(**ensemble), labels=20, steps=2000, asking=ASKING, **settings)
+
+
+def test_learn_explores_resets_and_weighs_disagreement_as_a_run_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    restored: list[int] = []
+    restore = AgentSnapshot.restore
+
+    def watched(snapshot: AgentSnapshot) -> None:
+        restored.append(recorder.steps_taken)
+        restore(snapshot)
+
+    monkeypatch.setattr(AgentSnapshot, "restore", watched)
+    agent, reward = of_pendulum()
+    recorder: Any = agent.get_env()
+    weights: list[float] = []
+    prefrl.learn(
+        agent, reward, labels=20, steps=3000, asking=ASKING,
+        explore_steps=512, restart_at=0.5, bonus=0.4, pessimism=0.2,
+        on_pass=lambda row: weights.append(reward.disagreement_weight),
+    )  # fmt: skip
+    explored, reset = restored
+    assert explored == 512 + 512, "after as many random steps"
+    assert 1500 <= reset < 1500 + 2 * ASKING.ask_every
+    assert weights[0] > 0 > weights[-1] == pytest.approx(-0.2, abs=0.02)
+
+
+def test_learn_refuses_to_explore_with_what_keeps_no_rollouts() -> None:
+    env = prefrl.make_env("Pendulum-v1", n_envs=1, seed=0)
+    reward = prefrl.RewardEnsemble(env.observation_space, env.action_space)
+    agent = SAC(
+        "MlpPolicy", env, buffer_size=10,
+        replay_buffer_class=prefrl.RelabelledReplayBuffer,
+        replay_buffer_kwargs={"reward": reward},
+    )  # fmt: skip
+    with pytest.raises(PrefrlError, match=r"agent\.explore_steps = 512: SAC keeps no rollouts"):
+        prefrl.learn(agent, reward, labels=20, steps=2000, asking=ASKING, explore_steps=512)
+    assert env.steps_taken == 0, "before anything is stepped"
+
+
+def test_learn_says_how_many_of_the_first_answers_are_missing(tmp_path: Path) -> None:
+    waited: list[tuple[int, int]] = []
+
+    def on_wait(missing: int, first: int) -> None:
+        waited.append((missing, first))
+        with ComparisonStore(tmp_path / "answers") as store:
+            while query := store.claim("ann"):
+                assert query.id is not None
+                store.answer(query.id, Knowing().label(query), "ann")
+
+    prefrl.learn(
+        *of_pendulum(), labeler="human", labels=20, steps=700, asking=ASKING,
+        store=tmp_path / "answers", on_wait=on_wait,
+    )  # fmt: skip
+    assert waited == [(10, 10), (0, 10)]
 
 
 def test_learn_names_what_is_no_labeler_and_no_answer() -> None:

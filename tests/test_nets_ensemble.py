@@ -357,7 +357,7 @@ def test_features_of_images_are_small_pictures() -> None:
     obs[-1, 1, :8] = 255  # the top sixth of the last step's second channel
     segment = Segment(obs, np.zeros((9, 2), np.float32), np.zeros(9))
     ensemble.set_inputs(ensemble.encode(segment.obs, segment.actions))
-    features = ensemble.features([segment, segment])
+    features = ensemble.segment_summaries([segment, segment])
     assert features.shape == (2, 8 * 2 * 6 * 6)
     pictures = features[0].reshape(8, 2, 6, 6)
     assert pictures[-1, 1, 0].tolist() == [1.0] * 6

@@ -14,7 +14,6 @@ import pytest
 from numpy.random import Generator, default_rng
 
 import prefrl.offline
-from prefrl.checkpoints import normaliser
 from prefrl.config import from_mapping, load, presets
 from prefrl.offline import ask_offline
 from prefrl.queries import STRATEGIES, Candidates, disagreement, mutual_information
@@ -152,7 +151,7 @@ def test_the_agent_sees_what_it_saw_in_training(
 ) -> None:
     """Normalised by the checkpoint's statistics; the segments keep what the environment said."""
     agent, reward = load_trained(run.config(), newest_checkpoint(run))
-    stats: Any = normaliser(agent.get_env())
+    stats: Any = agent.get_vec_normalize_env()
     stats.obs_rms.mean = np.full(4, 3.0)
     seen: list[Array] = []
     predict = agent.predict

@@ -21,8 +21,8 @@ from prefrl.bench import results, tables
 from prefrl.cli import COMMANDS, main
 from prefrl.cli_train import Train
 from prefrl.config import from_mapping
-from prefrl.loop import act_at_random
 from prefrl.metrics import read_metrics
+from prefrl.recorder import act_at_random
 from prefrl.run import check_names
 from prefrl.types import Preference, Query
 from viewer.keys import bindings

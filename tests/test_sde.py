@@ -14,7 +14,7 @@ from numpy.random import default_rng
 from stable_baselines3 import PPO, SAC
 
 from prefrl import RewardEnsemble, checkpoints
-from prefrl.agents.sde import Player
+from prefrl.agents.player import Player
 from prefrl.config import from_mapping, load, presets
 from prefrl.evaluate import policy_segments, true_returns
 from prefrl.render.play import play

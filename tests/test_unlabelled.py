@@ -104,8 +104,8 @@ def test_a_pseudo_label_pulls_towards_the_choice(ensemble_of: Ensembles) -> None
     assert gradient is not None and gradient[0, 0] < 0, "descent raises the weight"
 
 
-def test_features_learn_to_foretell_the_next_observation(ensemble_of: Ensembles) -> None:
-    ensemble = ensemble_of(hidden=(32, 32), foretells=True, scaled=False)
+def test_features_learn_to_predict_the_next_observation(ensemble_of: Ensembles) -> None:
+    ensemble = ensemble_of(hidden=(32, 32), predicts_dynamics=True, scaled=False)
     seen, later = (torch.stack([ensemble.encode(s.obs, s.actions) for s in turning(300, seed)])
                    for seed in (0, 1))  # fmt: skip
     ensemble.set_inputs(seen)
@@ -126,10 +126,10 @@ def test_features_learn_to_foretell_the_next_observation(ensemble_of: Ensembles)
     assert trunk is not None and trunk.any(), "it is the reward's own features that learn"
 
 
-def test_a_net_without_features_cannot_foretell() -> None:
+def test_a_net_without_features_cannot_predict_dynamics() -> None:
     images = spaces.Box(0, 255, (1, 48, 48), np.uint8)
-    with pytest.raises(PrefrlError, match=r"reward.dynamics needs a reward net with features"):
-        RewardEnsemble(images, spaces.Discrete(2), foretells=True)
+    with pytest.raises(PrefrlError, match="reward net conv has no features of vectors"):
+        RewardEnsemble(images, spaces.Discrete(2), predicts_dynamics=True)
 
 
 @pytest.mark.parametrize("settings", [{"pseudo_labels": 0.9}, {"dynamics": 1.0}])
@@ -148,7 +148,7 @@ def test_a_fit_with_them_repeats_and_differs_from_one_without(
     ]
     found = []
     for own in (settings, settings, {}):
-        ensemble = ensemble_of(foretells=True, scaled=False)
+        ensemble = ensemble_of(predicts_dynamics=True, scaled=False)
         seen = Unlabelled(ensemble.encode)
         seen.add(turning(100, seed=3))
         data = ComparisonData(ensemble, seed=0)

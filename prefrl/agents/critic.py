@@ -1,4 +1,4 @@
-"""The critic after a change of the reward: taught anew before the actor learns from it."""
+"""The critic after a change of the reward: refitted before the actor learns from it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _BATCH = 512
 class Critic:
     """Keeps an agent's value estimates in step with the reward.
 
-    A fit of the reward leaves the values of the reward before it, and the first advantages after
-    it are as wrong as these. What SB3 has added where a time limit cut an episode is the old
+    After a refit of the reward the critic still estimates the old one, so the first advantages
+    are wrong. What SB3 has added where a time limit cut an episode is the old
     critic's estimate, and stays so in the rollout that is taught.
 
     Args:

@@ -10,8 +10,8 @@ import torch
 from numpy.random import Generator
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from prefrl.agents.beginning import Beginning
 from prefrl.agents.relabel import RelabelledRolloutBuffer, buffer_of
+from prefrl.agents.snapshot import AgentSnapshot
 from prefrl.agents.spec import is_finite
 from prefrl.spaces import to_vectors
 from prefrl.types import Array, PrefrlError
@@ -88,12 +88,10 @@ def explore(agent: BaseAlgorithm, steps: int, rng: Generator) -> None:
     Raises:
       PrefrlError: the agent keeps no rollouts.
     """
-    buffer = rollouts_of(agent, steps)
-    reward, beginning = buffer.reward, Beginning(agent)
-    buffer.reward = StateEntropy(buffer.recorder.observation_space, rng)
+    buffer, snapshot = rollouts_of(agent, steps), AgentSnapshot(agent)
     try:
-        agent.learn(steps, reset_num_timesteps=False)
+        with buffer.scored_by(StateEntropy(buffer.recorder.observation_space, rng)):
+            agent.learn(steps, reset_num_timesteps=False)
     finally:  # a run that is stopped here keeps no explorer in its checkpoint
-        buffer.reward = reward
         if is_finite(agent):  # weights that have diverged stay, to be found out
-            beginning.restore()
+            snapshot.restore()

@@ -7,6 +7,8 @@ is ever stale (PEBBLE, Lee et al. 2021, arXiv 2106.05091, section 4.3).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,7 +22,6 @@ from torch import Tensor
 
 from prefrl.agents.critic import Critic
 from prefrl.recorder import Recorder
-from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.types import Array, PrefrlError
 
 
@@ -77,7 +78,7 @@ class ReturnScale:
 
 
 def discounted_returns(rewards: Array, dones: Array, gamma: float, start: Array) -> Array:
-    """Discounted sums of past rewards, starting anew after each episode's end.
+    """Discounted sums of past rewards, starting from 0 after each episode's end.
 
     Args:
       rewards, dones: (T, E).
@@ -117,12 +118,26 @@ class RelabelledRolloutBuffer(RolloutBuffer):
     ) -> None:
         self.recorder, self.reward = recorder, reward
         self.critic: Critic | None = None
-        """Taught anew whenever the reward has changed; None: it is not."""
+        """Refitted whenever the reward has changed; None: it is not."""
         self._scored_by = -1
         super().__init__(*args, **kwargs)
         self.predicted_reward = 0.0
         """Mean predicted reward of a step of the last rollout, before scaling."""
         self.scale = ReturnScale(self.n_envs, self.gamma) if normalize_return else None
+
+    def reset_scale(self) -> None:
+        """Forget the spread of the returns so far."""
+        if self.scale is not None:
+            self.scale = ReturnScale(self.n_envs, self.gamma)
+
+    @contextmanager
+    def scored_by(self, reward: Reward) -> Iterator[None]:
+        """Score with another reward for a while."""
+        own, self.reward = self.reward, reward
+        try:
+            yield
+        finally:
+            self.reward = own
 
     def compute_returns_and_advantage(self, last_values: Tensor, dones: Array) -> None:
         if self.reward.guessing:
@@ -157,9 +172,9 @@ def keep_in_step(agent: BaseAlgorithm, epochs: int, rng: Generator) -> None:
 
 
 class _ScoredOnRead:
-    """Stands where a replay buffer keeps its rewards: reading an index scores it."""
+    """Replaces the rewards of a replay buffer: reading an index scores it."""
 
-    def __init__(self, buffer: ReplayBuffer, reward: RewardEnsemble) -> None:
+    def __init__(self, buffer: ReplayBuffer, reward: Reward) -> None:
         self._buffer, self._reward = buffer, reward
         self.last_mean = 0.0
 
@@ -189,7 +204,7 @@ class RelabelledReplayBuffer(ReplayBuffer):
       reward: the ensemble.
     """
 
-    def __init__(self, *args: Any, reward: RewardEnsemble, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, reward: Reward, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.reward = reward
         self._scored = _ScoredOnRead(self, reward)

@@ -10,17 +10,14 @@ import torch
 from sb3_contrib import TRPO
 from stable_baselines3 import A2C, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.distributions import DiagGaussianDistribution
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.torch_layers import NatureCNN
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
-from torch import Tensor
-from torch.distributions import Normal
 
-from prefrl.agents.ppo import FastPolicy, FastPPO, check_finite
+from prefrl.agents.ppo import FastPolicy, FastPPO, check_once
 from prefrl.agents.reinforce import REINFORCE
 from prefrl.agents.relabel import RelabelledReplayBuffer, RelabelledRolloutBuffer
 from prefrl.names import choose
@@ -47,20 +44,6 @@ _OURS = {f"{kind}_buffer_{what}" for kind in ("rollout", "replay") for what in (
 """Keyword arguments of SB3's classes that are not the user's to choose."""
 _ADAM: Mapping[str, Any] = {"eps": 1e-5, "fused": True}
 """SB3's own epsilon, and all of a step in one call: PPO of small MLPs is a tenth faster."""
-
-
-class Gaussian(DiagGaussianDistribution):
-    """SB3's own, looked over once: torch checks each number of it three times.
-
-    That took a tenth of the time in which a small policy chooses its actions.
-    """
-
-    def proba_distribution(self, mean_actions: Tensor, log_std: Tensor) -> Gaussian:
-        """Raises ValueError where a number is not finite."""
-        check_finite(mean_actions, log_std)
-        spread = torch.ones_like(mean_actions) * log_std.exp()
-        self.distribution = Normal(mean_actions, spread, validate_args=False)
-        return self
 
 
 @dataclass(frozen=True)
@@ -108,23 +91,22 @@ class AgentSpec:
         return self._build(venv, seed, extra)
 
     def _build(self, venv: VecEnv, seed: int, extra: Mapping[str, Any]) -> BaseAlgorithm:
-        name = self.agent_class.__name__
-        policy: str | type = "MlpPolicy"
+        fast = issubclass(self.agent_class, FastPPO)
+        policy: str | type = FastPolicy if fast else "MlpPolicy"
         if is_image_space(venv.observation_space):
             policy = "CnnPolicy"
-        elif issubclass(self.agent_class, FastPPO):
-            policy = FastPolicy
         try:
             kwargs = {"device": "cpu"} | _resolved(self.kwargs) | dict(extra)
-            if issubclass(self.agent_class, FastPPO):
+            if fast:
                 kwargs["policy_kwargs"] = _with_fused_adam(kwargs.get("policy_kwargs", {}))
             agent = self.agent_class(policy, venv, seed=seed, **kwargs)
         except (TypeError, AssertionError, ValueError, RuntimeError) as error:
-            raise PrefrlError(f"{name} cannot be built with agent.kwargs: {error}") from error
-        built: Any = agent.policy
-        as_it_is = self.agent_class is PPO
-        if type(getattr(built, "action_dist", None)) is DiagGaussianDistribution and not as_it_is:
-            built.action_dist = Gaussian(built.action_dist.action_dim)
+            raise PrefrlError(
+                f"{self.agent_class.__name__} cannot be built with agent.kwargs = "
+                f"{dict(self.kwargs)}: {error}"
+            ) from error
+        if self.agent_class is not PPO:  # that is SB3's own, as it comes
+            check_once(agent.policy)
         # SB3's own logger leaves a folder in /tmp.
         agent.set_logger(Logger(folder=None, output_formats=[]))
         return agent
@@ -148,8 +130,11 @@ def agent_spec(name: str, kwargs: Mapping[str, Any]) -> AgentSpec:
             f"agent.kwargs.n_steps = {n_steps}: {name} learns from single transitions, whose "
             "reward is predicted when they are drawn; leave it out"
         )
-    for key in sorted(_OURS & kwargs.keys()):
-        raise PrefrlError(f"agent.kwargs.{key}: the buffer is the one that scores itself; leave it")
+    if keys := sorted(_OURS & kwargs.keys()):
+        raise PrefrlError(
+            f"agent.kwargs.{keys[0]} cannot be set: the buffer is prefrl's, which scores itself; "
+            "remove it"
+        )
     return spec
 
 
@@ -187,5 +172,5 @@ def _schedule(where: str, text: str) -> LinearSchedule:
 
 
 def is_finite(agent: BaseAlgorithm) -> bool:
-    """Whether its weights are numbers still: a learning rate that is too high leaves none."""
+    """Whether its weights are finite: too high a learning rate leaves none that are."""
     return all(bool(p.isfinite().all()) for p in agent.policy.parameters())

@@ -27,9 +27,9 @@ from prefrl.config import PRESETS, RunConfig, from_mapping, load, settings_key
 from prefrl.environments import make_env
 from prefrl.evaluate import true_returns
 from prefrl.labelers import LABELERS
-from prefrl.loop import act_at_random
 from prefrl.process import set_up_process
 from prefrl.quiet import quiet_mujoco
+from prefrl.recorder import act_at_random
 from prefrl.reward.dataset import ComparisonData
 from prefrl.reward.fit import fit
 from prefrl.run import build_reward, fit_settings

@@ -9,8 +9,7 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.utils import set_random_seed
 
-from prefrl.agents.sde import Player
-from prefrl.checkpoints import normaliser
+from prefrl.agents.player import Player
 from prefrl.config import EnvConfig
 from prefrl.environments import make_vec_env
 from prefrl.recorder import RENDER_STATE, channels_first
@@ -49,12 +48,11 @@ def play(
     """
     venv = channels_first(make_vec_env(env.id, 1, seed, env.kwargs, env.module))
     set_random_seed(seed)
-    stats, player = normaliser(agent.get_env()), Player(agent, 1)
+    player = Player(agent, 1)
     obs = np.asarray(venv.reset())
     try:
         while True:
-            seen = obs if stats is None else stats.normalize_obs(obs)
-            actions, _ = player.predict(seen, deterministic=deterministic)
+            actions, _ = player.predict(obs, deterministic=deterministic)
             predicted = reward.predict(obs, actions)
             stepped, true, _, infos = venv.step(actions)
             obs = np.asarray(stepped)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from prefrl.reward.ensemble import RewardEnsemble
 
-_JUDGED_VALUES = 2**26  # inputs judged at once: images by the thousand fill memory
+_MAX_VALUES = 2**26  # inputs scored at once: images by the thousand fill memory
 
 
 def rows(inputs: Tensor, index: Tensor) -> Tensor:
@@ -25,16 +25,16 @@ def returns_of(ensemble: RewardEnsemble, batch: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def judged_returns(ensemble: RewardEnsemble, inputs: Tensor, index: Tensor) -> Tensor:
+def predicted_returns(ensemble: RewardEnsemble, inputs: Tensor, index: Tensor) -> Tensor:
     """Returns that each member predicts for both sides of comparisons of its own, (M, K, 2)."""
-    pairs = max(1, _JUDGED_VALUES // (len(index) * inputs[0].numel()))
+    pairs = max(1, _MAX_VALUES // (len(index) * inputs[0].numel()))
     found = [returns_of(ensemble, rows(inputs, part)) for part in torch.split(index, pairs, dim=1)]
     return torch.cat(found, dim=1)
 
 
-def judged_differences(ensemble: RewardEnsemble, inputs: Tensor, index: Tensor) -> Tensor:
+def predicted_differences(ensemble: RewardEnsemble, inputs: Tensor, index: Tensor) -> Tensor:
     """Left minus right, (M, K)."""
-    returns = judged_returns(ensemble, inputs, index)
+    returns = predicted_returns(ensemble, inputs, index)
     return returns[..., 0] - returns[..., 1]
 
 
@@ -47,7 +47,7 @@ def indices(mask: Tensor) -> Tensor:
 def minibatches(
     drawn: Tensor, weights: Tensor, batch_size: int, rng: Generator
 ) -> Iterator[Tensor]:
-    """One pass over every member's bootstrap, side by side: indices (M, B).
+    """One epoch of every member's bootstrap, side by side: indices (M, B).
 
     A comparison that a member drew several times comes once, with its weight: the same
     gradient for two thirds of the work. `batch_size` counts draws.
@@ -60,12 +60,12 @@ def minibatches(
 def in_part(
     inputs: Tensor, index: Tensor, sampled: int, crop: float, rng: Generator
 ) -> tuple[Tensor, float]:
-    """Comparisons at some of their segments' steps, drawn anew for each segment.
+    """Comparisons at some of their segments' steps, drawn for each segment.
 
     Args:
       inputs: of all comparisons, (N, 2, T, D).
       index: of those that are wanted, (M, B).
-      sampled: so many steps, anywhere in the segment; 0 or at least T: all of them.
+      sampled: number of steps, anywhere in the segment; 0 or at least T: all of them.
       crop: else a stretch of at least this share of them; its length is the same in the whole
         batch, its start is not. 1: all of them.
     Returns:

@@ -1,16 +1,16 @@
-"""What held-out answers say of predicted preferences."""
+"""Calibration of predicted preferences, and what held-out answers say of them."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from scipy.optimize import minimize_scalar
 from scipy.stats import chi2
 from torch import Tensor, zeros, zeros_like
 
-from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.reward.losses import bradley_terry_loss, masked_loss
 
 INFORMED_ACCURACY = 0.7
@@ -42,13 +42,13 @@ def fit_temperature(differences: Tensor, p_left: Tensor) -> float:
 
 
 def beats_chance(nll: float, n: int) -> bool:
-    """Whether so many held-out answers rule out guessing, at a level of 0.1 %.
+    """Whether n held-out answers rule out guessing, at a level of 0.1 %.
 
     A likelihood-ratio test of the calibrated preferences against P = 1/2; the temperature is
     its one free parameter. An ensemble that is right more often than not but whose differences
     mean nothing is calibrated to P = 1/2 all the same, and does not pass. The level is low
-    because the question comes anew at every fit, and a fit stops where its held-out loss is
-    least.
+    because the question comes up at every fit, and a fit stops where its held-out loss is
+    lowest.
 
     Args:
       nll: mean negative log-likelihood, nats; NaN where n is 0.
@@ -74,38 +74,58 @@ class HeldOut:
     where: Tensor
 
     @cached_property
-    def judged(self) -> tuple[Tensor, Tensor]:
-        """Differences and answers of all members, without what fills rows up."""
+    def pairs(self) -> tuple[Tensor, Tensor]:
+        """Differences and answers of all members, without what fills rows up, (P,) each."""
         held = self.mask.gather(1, self.where)
         return self.differences[held], self.p_left[self.where][held]
 
     @cached_property
     def temperature(self) -> float:
-        """That under which they are calibrated to these answers."""
-        return fit_temperature(*self.judged)
+        """The temperature under which they are calibrated to these answers."""
+        return fit_temperature(*self.pairs)
 
 
-def judge(ensemble: RewardEnsemble, answers: HeldOut) -> tuple[float, float]:
-    """Say of an ensemble whose temperature is set whether it is informed, or guesses.
+class Verdict(NamedTuple):
+    """What held-out answers say of an ensemble.
+
+    Attributes:
+      accuracy: share of the decided ones that it predicts; NaN where none is decided.
+      nll: their mean negative log-likelihood at a given temperature, nats.
+      informed: it predicts them well enough that members who agree know the answer.
+      guessing: it is not worth following.
+    """
+
+    accuracy: float
+    nll: float
+    informed: bool
+    guessing: bool
+
+
+def judge(answers: HeldOut, temperature: float) -> Verdict:
+    """Judge an ensemble by held-out answers.
 
     It guesses, too, where every answer is a tie: what it predicts then is what its weights began
     with.
 
-    Returns:
-      Accuracy on held-out answers, and their mean negative log-likelihood.
+    Args:
+      temperature: the ensemble's. Whether it beats chance is judged under the best one for these
+        answers, which is another where `answers` are not those that it was calibrated to.
     """
-    differences, targets = answers.judged
+    differences, targets = answers.pairs
     scaled = differences / answers.temperature
-    nll = bradley_terry_loss(scaled, zeros(()), targets).mean()
+    best_nll = float(bradley_terry_loss(scaled, zeros(()), targets).mean())
     decided = targets != 0.5
     right = (differences > 0) == (targets > 0.5)
     accuracy = float(right[decided].float().mean()) if decided.any() else math.nan
     held_by_any = answers.mask.any(0)
-    above_chance = beats_chance(float(nll), int(held_by_any.sum()))
+    above_chance = beats_chance(best_nll, int(held_by_any.sum()))
     n_decided = int((held_by_any & (answers.p_left != 0.5)).sum())
-    ensemble.informed.fill_(above_chance and accuracy >= INFORMED_ACCURACY)
     none_decides = bool((answers.p_left == 0.5).all())
-    ensemble.guessing.fill_(none_decides or (n_decided >= ENOUGH_TO_JUDGE and not above_chance))
-    calibrated = answers.differences / ensemble.temperature.cpu()
+    calibrated = answers.differences / temperature
     losses = masked_loss(calibrated, answers.p_left, answers.mask, answers.where)
-    return accuracy, float(losses.nanmean())
+    return Verdict(
+        accuracy=accuracy,
+        nll=float(losses.nanmean()),
+        informed=above_chance and accuracy >= INFORMED_ACCURACY,
+        guessing=none_decides or (n_decided >= ENOUGH_TO_JUDGE and not above_chance),
+    )

@@ -1,4 +1,4 @@
-"""Answers that the reward has reason to doubt: left out of a fit, or turned round."""
+"""Answers that the reward has reason to doubt: left out of a fit, or flipped."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from prefrl.reward.losses import bradley_terry_loss
 
 ALPHA, SPREADS = 0.5, 1.0
 UPPER = 3 * math.log(10)
-"""Loss, in nats, over which an answer is turned round: it had a chance of one in a thousand."""
+"""Loss, in nats, over which an answer is flipped: it had a chance of one in a thousand."""
 
 
 class Believed(NamedTuple):
     """What of the answers is believed.
 
     Attributes:
-      p_left: targets, those that were turned round turned round, (N,).
+      p_left: targets, with flipped answers flipped, (N,).
       kept: which of them a fit is to learn from, (N,).
     """
 
@@ -28,7 +28,7 @@ class Believed(NamedTuple):
 
 
 def believed(differences: Tensor, heldout: Tensor, p_left: Tensor) -> Believed:
-    """Tell answers apart that are wrong from those that are only hard.
+    """Tell wrong answers from those that are only hard.
 
     Each is judged by members that did not learn from it, where there are any. An answer is left
     out if its loss is over a bound that rises as the reward fits the others better, and falls as
@@ -50,6 +50,6 @@ def believed(differences: Tensor, heldout: Tensor, p_left: Tensor) -> Believed:
         return Believed(p_left, torch.ones_like(decided))
     rho = float(losses[decided].mean().clamp(1e-3, 1.0))
     bound = -math.log(rho) + ALPHA * rho + SPREADS * float(losses[decided].std())
-    turned = decided & (losses > UPPER)
-    kept = ~decided | (losses <= bound) | turned
-    return Believed(torch.where(turned, 1 - p_left, p_left), kept)
+    flipped = decided & (losses > UPPER)
+    kept = ~decided | (losses <= bound) | flipped
+    return Believed(torch.where(flipped, 1 - p_left, p_left), kept)

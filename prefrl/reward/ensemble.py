@@ -22,8 +22,8 @@ from prefrl.spaces import check_spaces, flat, net_shape, to_vectors, vector_size
 from prefrl.types import Array, MachineError, PrefrlError, Segment
 
 _CHUNK, _CHUNK_VALUES = 2048, 2**22  # rows scored at once: larger batches fall out of the cache
-_FEATURE_STEPS = 8  # steps of a segment that stand for it where pairs are compared
-_FEATURE_PIXELS = 6  # height and width of a picture that stands for a larger one
+_SUMMARY_STEPS = 8  # steps of a segment that stand for it where pairs are compared
+_SUMMARY_PIXELS = 6  # height and width of a picture that stands for a larger one
 
 
 class RewardEnsemble(nn.Module):
@@ -43,7 +43,7 @@ class RewardEnsemble(nn.Module):
       hidden: sizes of the hidden layers.
       output_std: standard deviation of each member's reward on the reference batch.
       generator: draws the initial weights.
-      foretells: its features are to foretell the next observation too, see `foretold_error`.
+      predicts_dynamics: its features also predict the next observation, see `dynamics_error`.
       l2: where each member's L2 coefficient begins; 0 never becomes more.
     """
 
@@ -56,7 +56,7 @@ class RewardEnsemble(nn.Module):
     informed: Tensor
     guessing: Tensor
     l2: Tensor
-    ahead: nn.Module
+    dynamics_head: nn.Module
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class RewardEnsemble(nn.Module):
         hidden: Sequence[int] = (64, 64),
         output_std: float = 1.0,
         generator: Generator | None = None,
-        foretells: bool = False,
+        predicts_dynamics: bool = False,
         l2: float = 1e-4,
     ) -> None:
         super().__init__()
@@ -81,19 +81,20 @@ class RewardEnsemble(nn.Module):
         self._obs_size = math.prod(self._obs_shape)
         self._images = len(self._obs_shape) > 1
         action_size = 0 if self._images else vector_size(action_space)
-        self.foretells = foretells
+        self.predicts_dynamics = predicts_dynamics
         wanted = ("conv" if self._images else "mlp") if net == "auto" else net
         build = choose(REWARD_NETS, wanted, "reward net")
         generator = generator or Generator().manual_seed(0)
         self.net = build(self._obs_shape, action_size, n_members, hidden, generator)
-        if foretells:
+        if predicts_dynamics:
             if not hasattr(self.net, "features"):
                 raise PrefrlError(
-                    "reward.dynamics needs a reward net with features of vectors, mlp or "
-                    "state-mlp: leave it at 0"
+                    f"reward net {wanted} has no features of vectors, and cannot predict dynamics: "
+                    "take mlp or state-mlp, or leave reward.dynamics (predicts_dynamics) at its "
+                    "default"
                 )
             known = hidden[-1] + action_size
-            self.ahead = MemberLinear(n_members, known, self._obs_size, generator)
+            self.dynamics_head = MemberLinear(n_members, known, self._obs_size, generator)
         scales = 1 if self._images else self._obs_size + action_size
         self.register_buffer("input_mean", torch.zeros(scales))
         self.register_buffer("input_std", torch.zeros(scales))
@@ -111,12 +112,12 @@ class RewardEnsemble(nn.Module):
         self._first = {
             name: value.clone()
             for name, value in self.state_dict().items()
-            if name.startswith(("net.", "ahead."))
+            if name.startswith(("net.", "dynamics_head."))
         }
         self.updates = 0
         """Counts the fits, and what was loaded in their place."""
         self.disagreement_weight = 0.0
-        """What the members' standard deviation counts in `predict`."""
+        """Weight of the members' standard deviation in `predict`."""
         self.eval()
 
     @property
@@ -179,8 +180,8 @@ class RewardEnsemble(nn.Module):
         obs, action = x[..., : self._obs_size], x[..., self._obs_size :]
         return obs.reshape(*obs.shape[:-1], *self._obs_shape), action
 
-    def foretold_error(self, now: Tensor, after: Tensor) -> Tensor:
-        """Squared error of the change of the observation that each member foretells.
+    def dynamics_error(self, now: Tensor, after: Tensor) -> Tensor:
+        """Squared error of each member's prediction of the next change of the observation.
 
         Args:
           now, after: encoded, consecutive steps, (M, B, D).
@@ -190,8 +191,8 @@ class RewardEnsemble(nn.Module):
         (obs, action), (next_obs, _) = self._scaled(now), self._scaled(after)
         net: Any = self.net
         features = net.features(obs, action)
-        foretold = self.ahead(torch.cat([features, action], dim=-1))
-        errors: Tensor = (foretold - (next_obs - obs)).square()
+        change = self.dynamics_head(torch.cat([features, action], dim=-1))
+        errors: Tensor = (change - (next_obs - obs)).square()
         return errors
 
     @property
@@ -214,8 +215,8 @@ class RewardEnsemble(nn.Module):
         std = rows.std(0)
         self.input_std.copy_(torch.where(std > 1e-3, std, torch.ones_like(std)))
 
-    def begin_anew(self) -> None:
-        """Forget what was fitted, but not the scaling of the inputs."""
+    def reset_weights(self) -> None:
+        """Reset what was fitted, but not the scaling of the inputs."""
         self.load_state_dict(self._first, strict=False)
         self.l2.fill_(self._first_l2)
         self.fitted.fill_(False)
@@ -237,7 +238,7 @@ class RewardEnsemble(nn.Module):
     def predict(self, obs: Array, actions: Array) -> Array:
         """The agent's reward: the mean of the members' normalised rewards; 0 while guessing.
 
-        To it comes their standard deviation, `disagreement_weight` times.
+        Plus `disagreement_weight` times their standard deviation.
 
         Args:
           obs, actions: raw, (..., *shape).
@@ -271,21 +272,21 @@ class RewardEnsemble(nn.Module):
         return calibrated
 
     @torch.no_grad()
-    def features(self, segments: Sequence[Segment]) -> Array:
-        """What describes a segment where pairs are compared: scaled inputs at a few steps.
+    def segment_summaries(self, segments: Sequence[Segment]) -> Array:
+        """Vectors that describe segments where pairs are compared: scaled inputs at a few steps.
 
         Returns:
           (N, F).
         """
-        steps = np.linspace(0, len(segments[0]) - 1, _FEATURE_STEPS).astype(int)
+        steps = np.linspace(0, len(segments[0]) - 1, _SUMMARY_STEPS).astype(int)
         obs = np.stack([s.obs[steps] for s in segments])
         actions = np.stack([s.actions[steps] for s in segments])
         inputs = (self.encode(obs, actions).to(self.device) - self.input_mean) / self.input_std
         if self._images:
             pictures = inputs.reshape(-1, *self._obs_shape)
-            inputs = adaptive_avg_pool2d(pictures, _FEATURE_PIXELS)
-        described: Array = inputs.reshape(len(segments), -1).numpy(force=True)
-        return described
+            inputs = adaptive_avg_pool2d(pictures, _SUMMARY_PIXELS)
+        summaries: Array = inputs.reshape(len(segments), -1).numpy(force=True)
+        return summaries
 
     def _score(self, inputs: Tensor) -> Tensor:
         if not self.knows_inputs:  # nothing learned yet: nothing is better than anything else

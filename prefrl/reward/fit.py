@@ -16,9 +16,9 @@ from prefrl.reward import doubts
 from prefrl.reward.batches import (
     in_part,
     indices,
-    judged_differences,
-    judged_returns,
     minibatches,
+    predicted_differences,
+    predicted_returns,
     returns_of,
     rows,
 )
@@ -31,11 +31,11 @@ from prefrl.reward.unlabelled import dynamics_loss, pseudo_label_loss
 from prefrl.types import Array
 
 OVERFIT_HIGH, OVERFIT_LOW = 1.5, 1.1
-"""Held-out loss after a pass over the training loss during it: over the first L2 rises, under the
+"""Held-out loss after an epoch over the training loss during it: over the first L2 rises, under the
 second it falls, so as to come between them (Christiano et al. 2017, section 2.2.3)."""
 _TRAIN_SAMPLE = 256  # of each member's own comparisons, on which its training loss is reported
 _BEGIN_SAMPLE = 32  # of each member's comparisons, on which an untrained net is scaled
-_L2_STEP, _L2_LEAST, _L2_MOST = 1.5, 1e-6, 1e-1
+_L2_STEP, _MIN_L2, _MAX_L2 = 1.5, 1e-6, 1e-1
 WORTH_PARTING = 1.5
 """Times `refit_part` comparisons, up to which a refit looks at all of them."""
 
@@ -94,8 +94,8 @@ def fit(
 ) -> FitMetrics:
     """Fit every member to its own bootstrap of the comparisons, from where it stands.
 
-    A pass ends with the held-out loss, which steers the L2 coefficient of each member and
-    stops the fit; the best pass is kept. Afterwards the temperature is calibrated and the
+    An epoch ends with the held-out loss, which steers the L2 coefficient of each member and
+    stops the fit; the best epoch is kept. Afterwards the temperature is calibrated and the
     members are normalised, both on what the comparisons hold. Where true returns are learned, the
     held-out loss is their mean squared error; what is reported is of the answers all the same.
 
@@ -125,25 +125,28 @@ def _fit(
     doubted = settings.doubt and bool(ensemble.informed)
     task, follows = _task_of(ensemble, data, settings, doubted)
     if settings.restart:  # not before its last fit has judged the answers
-        ensemble.begin_anew()
+        ensemble.reset_weights()
     beside = _Beside(unlabelled, follows)
-    differences, epochs = _passes(ensemble, task, settings, rng, beside)
+    differences, epochs = _epochs(ensemble, task, settings, rng, beside)
     ensemble.set_scale(reference)
-    believed = task.judged_by(differences)
+    believed = task.held_out(differences)
     ensemble.temperature.fill_(believed.temperature)
-    accuracy, nll = judge(ensemble, _given(ensemble, data, settings) if doubted else believed)
+    answers = _given(ensemble, data, settings) if doubted else believed
+    verdict = judge(answers, float(ensemble.temperature))
+    ensemble.informed.fill_(verdict.informed)
+    ensemble.guessing.fill_(verdict.guessing)
     ensemble.fitted.fill_(True)
     sample = task.drawn[:, :: math.ceil(task.drawn.shape[1] / _TRAIN_SAMPLE)]
-    calibrated = judged_differences(ensemble, task.inputs, sample) / ensemble.temperature
+    calibrated = predicted_differences(ensemble, task.inputs, sample) / ensemble.temperature
     return FitMetrics(
         comparisons=len(task.p_left),
         decided=float((data.p_left != 0.5).float().mean()),
-        heldout_accuracy=accuracy,
-        heldout_nll=nll,
+        heldout_accuracy=verdict.accuracy,
+        heldout_nll=verdict.nll,
         train_nll=float(masked_loss(calibrated, task.p_left, task.weights > 0, sample).nanmean()),
         temperature=float(ensemble.temperature),
         epochs=epochs,
-        guessing=bool(ensemble.guessing),
+        guessing=verdict.guessing,
     )
 
 
@@ -185,8 +188,7 @@ class _Task(NamedTuple):
       inputs, p_left: of all comparisons, (N, 2, T, D) and (N,).
       weights: how often each member drew each of them, (M, N).
       drawn, heldout: indices of those that it drew, and of those that it did not, (M, K).
-      returns: true returns of both segments, scaled, (N, 2), where these are learned and not the
-        answers.
+      true_returns: of both segments, scaled, (N, 2), where these are learned and not the answers.
     """
 
     inputs: Tensor
@@ -194,9 +196,9 @@ class _Task(NamedTuple):
     weights: Tensor
     drawn: Tensor
     heldout: Tensor
-    returns: Tensor | None
+    true_returns: Tensor | None
 
-    def judged_by(self, differences: Tensor) -> HeldOut:
+    def held_out(self, differences: Tensor) -> HeldOut:
         """What was held out, with what members predict for it, (M, K); on the CPU."""
         every = differences, self.p_left, self.weights == 0, self.heldout
         return HeldOut(*(tensor.cpu() for tensor in every))
@@ -206,8 +208,8 @@ class _Task(NamedTuple):
 
         Source: squared errors of returns, Christiano et al. 2017, section 3.3, "target".
         """
-        if self.returns is not None:
-            return (predicted - self.returns[index]).square().mean(-1)
+        if self.true_returns is not None:
+            return (predicted - self.true_returns[index]).square().mean(-1)
         left, right = predicted.unbind(-1)
         return bradley_terry_loss(left, right, self.p_left[index], noise)
 
@@ -229,7 +231,7 @@ def _given(ensemble: RewardEnsemble, data: ComparisonData, settings: FitSettings
     Of those that members believe, they would be right by their own judgement.
     """
     task, _ = _task_of(ensemble, data, replace(settings, transitive=False), doubted=False)
-    return task.judged_by(judged_differences(ensemble, task.inputs, task.heldout))
+    return task.held_out(predicted_differences(ensemble, task.inputs, task.heldout))
 
 
 def _task_of(
@@ -238,7 +240,7 @@ def _task_of(
     """What the members are to learn, and what follows from it for each of them.
 
     Args:
-      doubted: what they find very unlikely is left out, or turned round.
+      doubted: answers that they find very unlikely are left out, or flipped.
     """
     inputs, p_left = _near(data.inputs, ensemble.device), data.p_left.to(ensemble.device)
     if not ensemble.knows_inputs:
@@ -247,30 +249,30 @@ def _task_of(
     kept = torch.ones_like(p_left, dtype=torch.bool)
     if doubted:
         every = torch.arange(len(p_left), device=p_left.device).expand_as(weights)
-        calibrated = judged_differences(ensemble, inputs, every) / ensemble.temperature
+        calibrated = predicted_differences(ensemble, inputs, every) / ensemble.temperature
         p_left, kept = doubts.believed(calibrated, weights == 0, p_left)
         inputs, p_left, weights = rows(inputs, kept), p_left[kept], weights[:, kept]
     follows: list[Array] = []
     if settings.transitive:
         follows = implied_by_drawn(data.sides[_numpy(kept)], _numpy(p_left), _numpy(weights))
     drawn, heldout = indices(weights > 0), indices(weights == 0)
-    returns = None
+    true_returns = None
     if settings.target == "returns":
-        returns = data.standard_returns.to(p_left.device)[kept]
-    return _Task(inputs, p_left, weights, drawn, heldout, returns), follows
+        true_returns = data.standard_returns.to(p_left.device)[kept]
+    return _Task(inputs, p_left, weights, drawn, heldout, true_returns), follows
 
 
-def _passes(
+def _epochs(
     ensemble: RewardEnsemble,
     task: _Task,
     settings: FitSettings,
     rng: Generator,
     beside: _Beside,
 ) -> tuple[Tensor, int]:
-    """Pass after pass until the held-out loss falls no more; the best one's weights are kept.
+    """Train until the held-out loss falls no more; the best epoch's weights are kept.
 
     Returns:
-      What these predict for `task.heldout`, left minus right returns, (M, K); and the passes.
+      What these predict for `task.heldout`, left minus right returns, (M, K); and the epochs.
     """
     inputs, weights, drawn, heldout = task.inputs, task.weights, task.drawn, task.heldout
     if not ensemble.fitted:
@@ -292,14 +294,14 @@ def _passes(
                 _step(ensemble, optimizer, mean.sum() + more)
                 total += losses.detach().sum(1)
         train = total / weights.sum(1)
-        judgement = judged_returns(ensemble, inputs, heldout)
-        held = masked_mean(task.losses(judgement, heldout, settings.noise), weights == 0, heldout)
+        after = predicted_returns(ensemble, inputs, heldout)
+        held = masked_mean(task.losses(after, heldout, settings.noise), weights == 0, heldout)
         _adapt_l2(ensemble.l2, held, train)
         # A handful of answers may leave a member none to be judged by but its own.
-        judged = float(torch.where(held.isnan(), train, held).mean())
-        if judged < best_loss - 1e-4:
-            best_loss, best_net, stale = judged, _copy(ensemble.net), 0
-            best_differences = judgement[..., 0] - judgement[..., 1]
+        heldout_loss = float(torch.where(held.isnan(), train, held).mean())
+        if heldout_loss < best_loss - 1e-4:
+            best_loss, best_net, stale = heldout_loss, _copy(ensemble.net), 0
+            best_differences = after[..., 0] - after[..., 1]
         else:
             stale += 1
             if stale >= settings.patience:
@@ -371,7 +373,7 @@ def _adapt_l2(l2: Tensor, heldout: Tensor, train: Tensor) -> None:
     ratio = heldout / train
     l2[ratio > OVERFIT_HIGH] *= _L2_STEP
     l2[ratio < OVERFIT_LOW] /= _L2_STEP
-    l2[l2 > 0] = l2[l2 > 0].clamp(_L2_LEAST, _L2_MOST)  # none at all stays none
+    l2[l2 > 0] = l2[l2 > 0].clamp(_MIN_L2, _MAX_L2)  # none at all stays none
 
 
 def _numpy(values: Tensor) -> Array:

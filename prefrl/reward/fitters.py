@@ -1,7 +1,6 @@
 """When and where the reward is fitted: between rollouts, or beside the trainer.
 
-Both read answers from the comparison store and nothing else, and both offer the trainer
-the same two methods.
+Both read answers from the comparison store and nothing else, and both are a `Fitter`.
 """
 
 from __future__ import annotations
@@ -67,9 +66,9 @@ class InlineFitter:
       ensemble: the trainer's own.
       store: where the answers are.
       seed: of bootstrap and minibatches.
-      latest: fit the newest so many comparisons; 0 means all.
+      latest: number of the newest comparisons to fit; 0 means all.
       fitted_to: id of the last comparison that the ensemble has been fitted to.
-      seen: where encoded segments come from that nobody is asked about, in the place of `see`.
+      seen: returns encoded segments that nobody is asked about; by default those of `see`.
       stage: whose random numbers minibatches are drawn by.
       step: at which the run goes on.
     """
@@ -87,7 +86,7 @@ class InlineFitter:
         step: int = 0,
     ) -> None:
         self._ensemble, self._store = ensemble, store
-        # The newest so many are a bound of their own.
+        # The newest ones are a bound of their own.
         self._settings = replace(settings, refit_part=0) if latest else settings
         self._data = ComparisonData(ensemble, seed, latest)
         self._rng = stream(seed, stage, step)

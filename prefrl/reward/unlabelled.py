@@ -102,7 +102,7 @@ def _as_it_predicts(net: nn.Module) -> Iterator[None]:
 
 
 def dynamics_loss(ensemble: RewardEnsemble, segments: Tensor, n: int, rng: Generator) -> Tensor:
-    """How badly each member's features foretell the next observation.
+    """Error with which each member's features predict the next observation.
 
     Args:
       segments: encoded, (K, T, D).
@@ -110,10 +110,10 @@ def dynamics_loss(ensemble: RewardEnsemble, segments: Tensor, n: int, rng: Gener
     Returns:
       Mean squared error in units of the observations' spread, summed over members.
     Source: dynamics as an auxiliary task, Metcalf et al. 2024 (REED), arXiv 2402.17975, section 4;
-    there it is foretold in a space of features, here as the change of the observation itself.
+    there features of it are predicted, here the change of the observation itself.
     """
     size = (ensemble.n_members, n)
     which = torch.as_tensor(rng.integers(len(segments), size=size))
     step = torch.as_tensor(rng.integers(segments.shape[1] - 1, size=size))
     now, after = segments[which, step], segments[which, step + 1]  # (M, n, D)
-    return ensemble.foretold_error(now, after).mean((1, 2)).sum()
+    return ensemble.dynamics_error(now, after).mean((1, 2)).sum()

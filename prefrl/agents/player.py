@@ -1,10 +1,4 @@
-"""State-dependent exploration (gSDE) of a policy that plays and is not trained.
-
-SB3 keeps the matrix of its noise beside the weights: no checkpoint has it, and `predict` never
-draws another one.
-
-Source: Raffin et al. 2021, arXiv 2005.05719, section 3.
-"""
+"""A policy that plays and is not trained."""
 
 from __future__ import annotations
 
@@ -15,7 +9,10 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 
 class Player:
-    """An agent at play: its `predict`, with noise that is drawn anew as often as in training.
+    """An agent at play: its `predict`, of raw observations and with noise as in training.
+
+    SB3 keeps the noise of state-dependent exploration (gSDE) beside the weights: no checkpoint has
+    it, and `predict` never draws another one. Here it is drawn as often as in training.
 
     Args:
       n_envs: environments that it plays in side by side.
@@ -28,8 +25,11 @@ class Player:
         self, observation: Any, state: Any = None, episode_start: Any = None,
         deterministic: bool = False,
     ) -> tuple[Any, Any]:  # fmt: skip
-        """The same as the agent's."""
+        """The same as the agent's, of observations that nothing has normalised yet."""
         agent = self._agent
+        stats = agent.get_vec_normalize_env()
+        if stats is not None:
+            observation = stats.normalize_obs(observation)
         if agent.use_sde and not deterministic:
             often = agent.sde_sample_freq
             every = often if often > 0 else getattr(agent, "n_steps", 1)
@@ -42,7 +42,10 @@ class Player:
 
 
 def renew_noise(agent: BaseAlgorithm, n_envs: int) -> None:
-    """Draw the noise of so many environments by today's weights; nothing where there is none."""
+    """Draw the noise of n_envs environments by the current weights, where a policy has gSDE.
+
+    Source: Raffin et al. 2021, arXiv 2005.05719, section 3.
+    """
     if agent.use_sde:
         policy: Any = getattr(agent, "actor", None) or agent.policy
         with torch.no_grad():

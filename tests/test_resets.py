@@ -1,4 +1,4 @@
-"""An agent that begins anew knows what it knew before it had learned anything."""
+"""An agent that is reset knows what it knew before it had learned anything."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from stable_baselines3 import PPO, SAC
 from torch import Tensor
 
 import prefrl
-from prefrl.agents.beginning import Beginning
-from prefrl.checkpoints import tensors_of
+from prefrl.agents.snapshot import AgentSnapshot, tensors_of
 from prefrl.config import PRESETS, RunConfig, from_mapping, load
 from prefrl.loop import PreferenceLoop
 from prefrl.run import train
@@ -117,7 +116,7 @@ def test_one_that_is_resumed_is_paid_for_disagreement_as_before(
 def test_an_agent_with_a_replay_buffer_forgets_too_and_keeps_the_buffer() -> None:
     env = prefrl.make_env("Pendulum-v1", n_envs=1, seed=0)
     agent = SAC("MlpPolicy", env, buffer_size=500, learning_starts=20, seed=0)
-    beginning, before = Beginning(agent), weights(agent)
+    beginning, before = AgentSnapshot(agent), weights(agent)
     entropy = {name: value.clone() for name, value in tensors_of(agent).items()}
     agent.learn(60)
     assert not same(weights(agent), before)
