@@ -6,12 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import KVWriter, Logger
 from torch.utils.tensorboard import SummaryWriter
 
 from prefrl import checkpoints
-from prefrl.loop import PreferenceLoop
+from prefrl.loop import Progress
 from prefrl.metrics import append_metrics
+from prefrl.recorder import Recorder
+from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.rundir import RunDir
 
 
@@ -20,7 +23,7 @@ class Keeper:
 
     Args:
       run: whose folder it writes to.
-      loop: what it keeps.
+      agent, reward, recorder, progress: what checkpoints are of.
       checkpoint_every: environment steps between two checkpoints.
       on_pass: told of every pass, after it is written down.
     """
@@ -28,14 +31,19 @@ class Keeper:
     def __init__(
         self,
         run: RunDir,
-        loop: PreferenceLoop,
+        agent: BaseAlgorithm,
+        reward: RewardEnsemble,
+        recorder: Recorder,
+        progress: Progress,
         checkpoint_every: int,
         on_pass: Callable[[Mapping[str, float]], None],
     ) -> None:
-        self._run, self._loop, self._every, self._tell = run, loop, checkpoint_every, on_pass
-        self._saved_at = loop.recorder.steps_taken
+        self._run, self._every, self._tell = run, checkpoint_every, on_pass
+        self._agent, self._reward, self._recorder = agent, reward, recorder
+        self._progress = progress
+        self._saved_at = recorder.steps_taken
         self._board = SummaryWriter(str(run.tensorboard), purge_step=self._saved_at)
-        loop.agent.set_logger(Logger(str(run.tensorboard), [_Scalars(self._board)]))
+        agent.set_logger(Logger(str(run.tensorboard), [_Scalars(self._board)]))
 
     def on_pass(self, row: Mapping[str, float]) -> None:
         append_metrics(self._run.metrics_path, dict(row))
@@ -46,12 +54,11 @@ class Keeper:
             self.checkpoint()
 
     def checkpoint(self) -> None:
-        loop = self._loop
-        if not loop.reward.fitted:
+        if not self._reward.fitted:
             return  # before the first fit the store alone is enough to start again
-        self._saved_at = loop.recorder.steps_taken
-        state = {"step": self._saved_at, "progress": asdict(loop.progress)}
-        checkpoints.save(self._run.checkpoints, loop.agent, loop.reward, state)
+        self._saved_at = self._recorder.steps_taken
+        state = {"step": self._saved_at, "progress": asdict(self._progress)}
+        checkpoints.save(self._run.checkpoints, self._agent, self._reward, state)
         self._board.flush()
 
     def close(self) -> None:

@@ -78,7 +78,9 @@ def train(
         env.steps_taken = step = int(state.get("step", 0))
         if step:  # other episodes and actions than those after the seed alone
             agent.set_random_seed(int(stream(config.seed, Stage.AGENT, step).integers(2**31)))
-        with closing(build_fitter(config, run, reward, store, env)) as fitter:
+        progress = Progress(**state.get("progress", {}))
+        keeper = Keeper(run, agent, reward, env, progress, config.checkpoint_every, on_pass)
+        with closing(build_fitter(config, run, reward, store, env)) as fitter, closing(keeper):
             loop = PreferenceLoop(
                 recorder=env,
                 agent=agent,
@@ -90,13 +92,12 @@ def train(
                 store=store,
                 settings=loop_settings(config),
                 rng=stream(config.seed, Stage.LOOP, step),
-                progress=Progress(**state.get("progress", {})),
+                progress=progress,
                 reset_agent=initial.restore,
+                on_pass=keeper.on_pass,
                 on_wait=on_wait,
             )
-            with closing(Keeper(run, loop, config.checkpoint_every, on_pass)) as keeper:
-                loop.on_pass = keeper.on_pass
-                _run(loop, keeper)
+            _run(loop, keeper)
     return agent, reward
 
 

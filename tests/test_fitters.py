@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -15,6 +16,7 @@ from gymnasium import spaces
 
 from prefrl.config import from_mapping
 from prefrl.environments import make_env
+from prefrl.reward.dataset import ComparisonData
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.reward.fit import FitMetrics, FitSettings
 from prefrl.reward.fitters import BackgroundFitter, InlineFitter
@@ -58,6 +60,12 @@ def store(tmp_path: Path) -> Iterator[ComparisonStore]:
 
 def answer(store: ComparisonStore, asked: list[Query]) -> None:
     store.answer_all([(q.id or 0, by_true_return(q)) for q in asked], "test")
+
+
+def alive(kind: type) -> int:
+    """How many objects of a class there are in memory."""
+    gc.collect()
+    return sum(type(found) is kind for found in gc.get_objects())
 
 
 def test_the_inline_fitter_reads_the_store(store: ComparisonStore) -> None:
@@ -173,9 +181,10 @@ def test_a_process_goes_on_from_the_trainers_first_fit(
         assert fitter.update() is None
         assert not weights.exists(), "nobody fits before the trainer does"
         answer(store, first[2:])
+        kept = alive(ComparisonData)
         metrics = fitter.start()
         assert metrics is not None and metrics["comparisons"] == 20
-        assert not hasattr(fitter._inline, "_data"), "the trainer keeps them no longer"
+        assert alive(ComparisonData) == kept, "the trainer keeps the answers no longer"
         assert fitter.fitted_to == 20
         scaled_on, paid = ensemble.input_mean.clone(), _rewards(ensemble)
         answer(store, later)

@@ -10,7 +10,7 @@ import multiprocessing
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -90,8 +90,8 @@ class InlineFitter:
         self._settings = replace(settings, refit_part=0) if latest else settings
         self._data = ComparisonData(ensemble, seed, latest)
         self._rng = stream(seed, stage, step)
-        self.unlabelled = Unlabelled(ensemble.encode)
-        self._seen = seen or (lambda: self.unlabelled.inputs)
+        self._unlabelled = Unlabelled(ensemble.encode)
+        self._seen = seen or (lambda: self._unlabelled.inputs)
         if fitted_to:
             self._data.add(c for c in store.each_comparison() if c.id <= fitted_to)
 
@@ -115,16 +115,26 @@ class InlineFitter:
         seen = self._seen()
         return self._data.inputs[-KEPT // 2 :].flatten(0, 1) if seen is None else seen
 
-    def forget(self) -> None:
-        """Free what the answers take: another process fits from now on."""
-        del self._data
-
     def see(self, segments: Sequence[Segment]) -> None:
         if self._settings.learns_unlabelled:
-            self.unlabelled.add(segments)
+            self._unlabelled.add(segments)
 
     def close(self) -> None:
         pass
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What the process of a `BackgroundFitter` is told; its attributes are documented there."""
+
+    build: Callable[[], RewardEnsemble]
+    store_where: str | Path
+    weights: Path
+    settings: FitSettings
+    seed: int
+    latest: int
+    threads: int
+    step: int
 
 
 class BackgroundFitter:
@@ -140,6 +150,9 @@ class BackgroundFitter:
       store: where the answers are.
       store_where: the same, as a path or URL: the process opens its own connection.
       weights: file that each fit is written to.
+      settings: how to fit.
+      seed: of bootstrap and minibatches.
+      latest: number of the newest comparisons to fit; 0 means all.
       threads: torch threads of the process.
       step: at which the run goes on.
     """
@@ -157,9 +170,9 @@ class BackgroundFitter:
         threads: int = 1,
         step: int = 0,
     ) -> None:
-        self._ensemble, self._weights = ensemble, weights
-        self._inline = InlineFitter(ensemble, store, settings, seed, latest, step=step)
-        self._job = (build, store_where, weights, settings, seed, latest, threads, step)
+        self._ensemble, self._store, self._weights = ensemble, store, weights
+        self._job = _Job(build, store_where, weights, settings, seed, latest, threads, step)
+        self._unlabelled = Unlabelled(ensemble.encode)
         self._process: multiprocessing.process.BaseProcess | None = None
         self._seen = -1
         self._fitted_to = 0
@@ -169,16 +182,25 @@ class BackgroundFitter:
         return self._fitted_to
 
     def start(self) -> FitMetrics | None:
-        metrics = self._inline.start()
+        job = self._job
+        first = InlineFitter(
+            self._ensemble,
+            self._store,
+            job.settings,
+            job.seed,
+            job.latest,
+            seen=lambda: self._unlabelled.inputs,
+            step=job.step,
+        )
+        metrics = first.start()
         if not self._ensemble.fitted:
             return None
-        self._fitted_to = self._inline.fitted_to
+        self._fitted_to = first.fitted_to
         self._ensemble.save(self._weights, **_notes(metrics, self._fitted_to))
         self._seen = self._weights.stat().st_mtime_ns
-        self._inline.forget()
         self._process = multiprocessing.get_context("spawn").Process(
             target=_run_fits,
-            args=(*self._job, self._fitted_to),
+            args=(job, self._fitted_to),
             name="prefrl-reward-fit",
             daemon=True,
         )
@@ -203,8 +225,9 @@ class BackgroundFitter:
         return metrics
 
     def see(self, segments: Sequence[Segment]) -> None:
-        self._inline.see(segments)
-        self._inline.unlabelled.save(_unlabelled(self._weights))
+        if self._job.settings.learns_unlabelled:
+            self._unlabelled.add(segments)
+            self._unlabelled.save(_unlabelled(self._weights))
 
     def close(self) -> None:
         if self._process is not None:
@@ -230,33 +253,31 @@ def _notes(metrics: FitMetrics | None, fitted_to: int) -> dict[str, str]:
     return {"metrics": json.dumps(metrics), "fitted_to": str(fitted_to)}
 
 
-def _run_fits(
-    build: Callable[[], RewardEnsemble],
-    store_where: str | Path,
-    weights: Path,
-    settings: FitSettings,
-    seed: int,
-    latest: int,
-    threads: int,
-    step: int,
-    fitted_to: int,
-) -> None:
+def _run_fits(job: _Job, fitted_to: int) -> None:
     """Body of the process: fits whenever there are new answers, and ends with the trainer."""
     end_with_parent()
-    set_up_process(threads)
+    set_up_process(job.threads)
     try:
-        ensemble = build()
-        ensemble.load(weights)
-        with ComparisonStore(store_where) as store:
-            seen = partial(load_unlabelled, _unlabelled(weights))
-            own = (Stage.BACKGROUND_FIT, step)
-            fitter = InlineFitter(ensemble, store, settings, seed, latest, fitted_to, seen, *own)
+        ensemble = job.build()
+        ensemble.load(job.weights)
+        with ComparisonStore(job.store_where) as store:
+            fitter = InlineFitter(
+                ensemble,
+                store,
+                job.settings,
+                job.seed,
+                job.latest,
+                fitted_to,
+                seen=partial(load_unlabelled, _unlabelled(job.weights)),
+                stage=Stage.BACKGROUND_FIT,
+                step=job.step,
+            )
             while True:
                 metrics = fitter.update()
                 if metrics is None:
                     time.sleep(_POLL_SECONDS)
                 else:
-                    ensemble.save(weights, **_notes(metrics, fitter.fitted_to))
+                    ensemble.save(job.weights, **_notes(metrics, fitter.fitted_to))
     except (PrefrlError, OSError, SafetensorError) as error:
         print(f"prefrl: reward fit: {error}", file=sys.stderr, flush=True)
         sys.exit(1)
