@@ -1,4 +1,4 @@
-"""Answers that a run did not ask for itself: those it begins with, those given after its end."""
+"""Answers that a run did not ask for: those it starts with, and those given after its end."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def asks_nobody(config: RunConfig) -> bool:
 
 @contextmanager
 def answers_from(source: Path | None, path: Path, config: RunConfig) -> Iterator[Path | None]:
-    """A copy of the answers that a new run begins with, near to where its folder will be.
+    """A copy of the answers that a new run starts with, near to where its folder will be.
 
     The copy is gone afterwards unless it was moved. Queries that nobody has answered are about
     another agent, and expire in it.

@@ -34,7 +34,7 @@ REFERENCES = PRESETS.parent / "benchmarks" / "references" / "result.json"
 EVAL_SEED = 10_000
 """Evaluation episodes are seeded from here, far above the seeds that runs are given."""
 LONGEST = 1000
-"""Evaluation episodes are cut at so many steps where the environment sets no limit of its own."""
+"""Steps after which evaluation episodes are cut where the environment sets no limit of its own."""
 LEAKS = ("constant+1", "constant-1", "random-network")
 
 

@@ -96,7 +96,7 @@ def sittings(times: Array) -> Array:
 
 
 def running_rate(times: Array, last: int) -> Array:
-    """Answers in an hour of work over the last so many of them, (n,); NaN without work.
+    """Answers in an hour of work over the `last` ones, (n,); NaN without work.
 
     Args:
       times: as above.

@@ -140,7 +140,7 @@ class PreferenceLoop:
         self._between_rollouts(last=True)
 
     def _earlier_answers(self) -> None:
-        """Fit to what was answered by now, meanwhile or elsewhere, and ask about nothing yet."""
+        """Fit to the answers that are in the store already; nothing is asked."""
         self._fit()
         if not self.reward.fitted:
             raise PrefrlError(
@@ -233,7 +233,7 @@ class PreferenceLoop:
         self.fitter.see(segments)
 
     def _expire(self) -> None:
-        """Take back what people have left unanswered for long: it is of another agent by now.
+        """Expire queries that people left unanswered for long: the agent has changed since.
 
         Then count: what they have answered meanwhile makes room for more.
         """
@@ -260,7 +260,7 @@ class PreferenceLoop:
         return row
 
     def _post(self, queries: Sequence[Query]) -> list[Query]:
-        """Queries into the store; a simulated teacher answers at once."""
+        """Put queries into the store; a simulated labeler answers at once."""
         self.progress.asked += len(queries)
         stored = self.store.add(queries)
         if self.labeler.immediate:
@@ -288,7 +288,7 @@ class PreferenceLoop:
                 self.store.answer(query.id, self._answer(query), name)
 
     def _count(self) -> None:
-        """Take over what the store holds: people answer, and queries expire, at any time."""
+        """Bring the progress up to date with the store: people answer at any time."""
         counts, progress = self.store.counts(), self.progress
         progress.labels = counts.answered
         progress.asked = counts.answered + counts.open + counts.leased
@@ -302,7 +302,7 @@ class PreferenceLoop:
         self.progress.fitted_to = self.fitter.fitted_to
 
     def _wait_for(self, answers: int) -> None:
-        """Return when the store holds so many answers; only ever waits for people."""
+        """Wait until the store holds that many answers; only ever waits for people."""
         while (missing := answers - self.store.counts().answered) > 0:
             self._answer_open()  # what a person held, and let go
             self.on_wait(missing, answers)

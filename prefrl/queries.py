@@ -64,7 +64,7 @@ def _any_pairs(n_segments: int, n: int, rng: Generator) -> Array:
 
 
 def preferences(returns: Array) -> Array:
-    """Each member's P(left > right), (M, N, 2) -> (M, N)."""
+    """Each member's P(left > right), from returns (M, N, 2) to (M, N)."""
     p: Array = expit(returns[..., 0] - returns[..., 1])
     return p
 

@@ -200,7 +200,7 @@ def build_env(config: EnvConfig, seed: int, ring: int) -> Recorder:
 
 
 def ring_steps(config: RunConfig) -> int:
-    """Steps of each environment that the recorder keeps: what is asked about, and scaled by."""
+    """Steps of each environment that the recorder keeps: enough for a rollout and for queries."""
     labels, limit = config.labels, _longest_episode(config.env)
     if limit is not None and labels.segment_length > limit:
         raise PrefrlError(

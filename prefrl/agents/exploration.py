@@ -24,7 +24,7 @@ MEMORY = 8192
 class StateEntropy:
     """Rewards a step by the distance of its state to the k-th nearest that was met before.
 
-    It stands in the place of the ensemble in a buffer that scores itself. The mean logarithm of
+    It replaces the ensemble in a buffer that scores itself. The mean logarithm of
     these distances is, up to a constant, the entropy of the states; one is added to each, so that
     states on top of each other cost no infinity. Each number of a state counts by its spread.
 

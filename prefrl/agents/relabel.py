@@ -166,7 +166,7 @@ def keep_in_step(agent: BaseAlgorithm, epochs: int, rng: Generator) -> None:
     if not isinstance(agent, OnPolicyAlgorithm) or not isinstance(buffer, RelabelledRolloutBuffer):
         raise PrefrlError(
             f"agent.critic_epochs = {epochs}: {type(agent).__name__} learns from a replay buffer, "
-            "which is scored anew each time; leave it at 0"
+            "which is scored each time it is sampled; leave it at 0"
         )
     buffer.critic = Critic(agent, epochs, rng)
 

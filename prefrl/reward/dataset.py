@@ -40,7 +40,7 @@ class ComparisonData:
     Args:
       ensemble: encodes the segments.
       seed: of the bootstrap.
-      latest: keep only so many newest comparisons; 0 keeps all.
+      latest: number of the newest comparisons to keep; 0 keeps all.
     """
 
     def __init__(self, ensemble: RewardEnsemble, seed: int, latest: int = 0) -> None:
@@ -60,7 +60,7 @@ class ComparisonData:
         """Take in new answers, in the order in which they were given.
 
         Returns:
-          How many of them there is something to learn from.
+          How many of them have a preference to learn from.
         Raises:
           PrefrlError: a segment's length differs from those before.
         """
@@ -87,7 +87,7 @@ class ComparisonData:
         """The newest comparisons and others at random, in the order in which they were answered.
 
         Args:
-          n: how many in all; there are more.
+          n: how many in all; fewer than there are.
           newest: how many of the newest are surely among them; at most half of n are.
         Returns:
           Comparisons to read and not to add to: their segments are those kept here.
@@ -134,7 +134,7 @@ class ComparisonData:
         untrained net is near: of 25 answers about HalfCheetah's random policy, a reward fitted to
         returns of variance 1 had a correlation of 0.57 with the true return, of variance 25 one of
         0.98. The scale stays the same from fit to fit: a net that goes on from the last fit would
-        else have to learn its old answers anew.
+        otherwise have to learn its old answers again.
 
         Raises:
           PrefrlError: some are not finite.

@@ -82,14 +82,14 @@ class RewardEnsemble(nn.Module):
         self._images = len(self._obs_shape) > 1
         action_size = 0 if self._images else vector_size(action_space)
         self.predicts_dynamics = predicts_dynamics
-        wanted = ("conv" if self._images else "mlp") if net == "auto" else net
-        build = choose(REWARD_NETS, wanted, "reward net")
+        kind = ("conv" if self._images else "mlp") if net == "auto" else net
+        build = choose(REWARD_NETS, kind, "reward net")
         generator = generator or Generator().manual_seed(0)
         self.net = build(self._obs_shape, action_size, n_members, hidden, generator)
         if predicts_dynamics:
             if not hasattr(self.net, "features"):
                 raise PrefrlError(
-                    f"reward net {wanted} has no features of vectors, and cannot predict dynamics: "
+                    f"reward net {kind} has no features of vectors, and cannot predict dynamics: "
                     "take mlp or state-mlp, or leave reward.dynamics (predicts_dynamics) at its "
                     "default"
                 )
@@ -106,7 +106,7 @@ class RewardEnsemble(nn.Module):
         # Whether it predicts held-out answers well enough: before that, members that agree may
         # agree on P = 1/2, and the gate has to stay open.
         self.register_buffer("informed", torch.zeros((), dtype=torch.bool))
-        # Whether so many held-out answers say so that it is not worth following.
+        # Whether held-out answers, enough of them, say that it is not worth following.
         self.register_buffer("guessing", torch.zeros((), dtype=torch.bool))
         self.register_buffer("l2", torch.full((n_members,), l2))
         self._first = {
@@ -115,7 +115,7 @@ class RewardEnsemble(nn.Module):
             if name.startswith(("net.", "dynamics_head."))
         }
         self.updates = 0
-        """Counts the fits, and what was loaded in their place."""
+        """Counts fits and loads."""
         self.disagreement_weight = 0.0
         """Weight of the members' standard deviation in `predict`."""
         self.eval()

@@ -32,7 +32,7 @@ from prefrl.types import Array
 
 OVERFIT_HIGH, OVERFIT_LOW = 1.5, 1.1
 """Held-out loss after an epoch over the training loss during it: over the first L2 rises, under the
-second it falls, so as to come between them (Christiano et al. 2017, section 2.2.3)."""
+second it falls, to bring it between them (Christiano et al. 2017, section 2.2.3)."""
 _TRAIN_SAMPLE = 256  # of each member's own comparisons, on which its training loss is reported
 _BEGIN_SAMPLE = 32  # of each member's comparisons, on which an untrained net is scaled
 _L2_STEP, _MIN_L2, _MAX_L2 = 1.5, 1e-6, 1e-1
@@ -99,7 +99,7 @@ def fit(
     members are normalised, both on what the comparisons hold. Where true returns are learned, the
     held-out loss is their mean squared error; what is reported is of the answers all the same.
 
-    A fit that goes on from the one before looks at a part of many comparisons, drawn anew each
+    A fit that goes on from the one before looks at a part of many comparisons, drawn each
     time, so that one more answer costs as much after ten thousand as after one thousand.
 
     A fit that is interrupted leaves the ensemble as it was.
