@@ -155,39 +155,6 @@ NAMES: dict[str, dict[tuple[str, str], str]] = {
 }
 """By study, then task and arm: the headline key that these rows add up to."""
 
-NOTE = """\
-- **Scores** are of the final policy: 0 is a random one and 1 the mean of the same PPO on the true
-  reward with return normalisation, whose seeds are in docs/results.md. They are means over seeds,
-  with the lowest and the highest; of four tasks together interquartile means of all their runs, of
-  the seeds that every task has, without the lowest and the highest quarter (plain means are in
-  docs/results.md). In parentheses are 95 % of a bootstrap of the seeds.
-- **Nobody answered:** in every study a program compares the true returns of two clips. For
-  backflip, one leg, grasp and Enduro beside others the true return is of a reward that we wrote
-  (`envs/`), so these show that labels carry such a reward, and not that people taught it.
-- **Tasks:** HalfCheetah and Pendulum are Gymnasium's. The others are variants (`envs/`) that no
-  fall ends, MuJoCo's without a cost of torques: their returns are not those of other papers.
-- **Labels** are those offered, of which the gate asks fewer: 64 to 77 % of HalfCheetah's from 50
-  on, at least 93 % of the others'.
-- **Seeds.** Settings were chosen on 0 to 4, Hopper's entropy bonus on 4 and 5; `labels` and
-  `public` have seeds from 5 on. The others have 0 and following, on which settings were chosen, and
-  may flatter: Hopper scores 1.20 on 0 to 2 and 0.83 on 3 to 5. `public`, `teachers` and `gate` have
-  three each, `one-leg` two, whose mean describes neither, `atari` one. Rewards are fitted between
-  rollouts unless said, so that a row repeats with its commit and its versions; another commit may
-  round differently, which is another run (runs/LOG.md: 3,936 and 6,040 by one seed).
-- **Method.** HalfCheetah-v5, Hopper, Walker2d and Pendulum have sixteen members of one layer and a
-  bonus for disagreement, all but the first an explorer; the rest have the defaults.
-- **Leak audit:** the best of three rewards that know nothing (+1, -1, a random network), each the
-  interquartile mean of its seeds, and the highest of any seed, of as many steps. Shuffled
-  labels score what an untrained policy does, each time alike: the loop notices that they predict
-  nothing and gives no reward.
-- **Hopper's** agent has an entropy bonus that helps it here and costs RL on the true reward:
-  without it, and with an earlier form of Hopper's reward, RL came to 2,578 points, by which the
-  mean of these runs is 0.89 (runs/LOG.md). In the share of the labeler that errs it counts with
-  three seeds, in its own with six.
-- **The public figures** are said to be the best of a benchmark of PPO from labels; where it was
-  published is not on record here, so the ratios are no citation.
-- **InvertedDoublePendulum's** 1 is the mean of a run of RL that learned, 9,324 points, and of one
-  that did not, -1,328."""
 EMPTY = "No results yet: `prefrl bench loop` and others measure them."
 
 
@@ -214,7 +181,7 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
     if not rows:
         return EMPTY
     head = ["| | measured | seeds | leak audit | again |", "|---|---:|---|---:|---|"]
-    return "\n".join([NOTE, "", *head, *rows])
+    return "\n".join([*head, *rows])
 
 
 def _with_interval(headline: Mapping[str, float], name: str, shape: str) -> str:
