@@ -18,14 +18,14 @@ FRAME_RATE = 60
 """Frames that the console draws in a second."""
 
 STATE_SIZE = 8320
-"""Bytes of a render state: of the 104 games none needs more than 8,260, the paper's seven 7,726."""
+"""Bytes of a render state: the 104 games need at most 8,260, the paper's seven 7,726."""
 Rectangle = Sequence[int]
 """(top, bottom, left, right) in pixels of the raw 210x160 screen; bottom and right exclusive."""
 
 
 @dataclass(frozen=True)
 class Game:
-    """What has to be known of a game beyond its ROM.
+    """What training on a game needs beyond its ROM.
 
     Penalties are in points, about what 25 steps (1.7 s) of good play earn: the paper penalises
     the end of a game and does not say by how much.
@@ -35,7 +35,7 @@ class Game:
     penalty: float = 0.0
     """Points that the end of a game costs."""
     hidden: tuple[Rectangle, ...] = ()
-    """Parts of the screen that are painted black."""
+    """Parts of the screen to paint black."""
     resume: str = "FIRE"
     """Action that starts a game, and goes on after a lost life, where the console waits for it."""
 
@@ -96,8 +96,8 @@ class AtariEnv(gym.Env[NDArray[np.uint8], np.int64]):
       count of enemies and Enduro's speedometer. Everything else stays visible: spare lives
       (all games but Enduro and Pong), BeamRider's sector and torpedoes, Seaquest's oxygen and
       divers, and whatever changes on the field because of a score, such as Breakout's bricks;
-    - neither a lost life nor the end of a game is told: the next game starts within the same
-      step, and the time limit alone ends an episode;
+    - neither a lost life nor the end of a game is reported: the next game starts within the
+      same step, and only the time limit ends an episode;
     - the end of a game costs a penalty, in all games but Pong.
 
     The reward is the change of the score, not clipped, less the penalty. The picture that
@@ -139,7 +139,7 @@ class AtariEnv(gym.Env[NDArray[np.uint8], np.int64]):
         self.hidden = known.hidden if hidden is None else tuple(hidden)
         self.metadata = type(self).metadata | {
             "instruction": known.instruction,
-            "true_reward": "score" + f", less {price:g} at the end of a game" * bool(price),
+            "true_reward": f"score, less {price:g} at the end of a game" if price else "score",
         }
         self._games = _EndlessGames(
             self._console(game),
@@ -158,7 +158,7 @@ class AtariEnv(gym.Env[NDArray[np.uint8], np.int64]):
             close = difflib.get_close_matches(game, known, n=1)
             remedy = f"did you mean {close[0]!r}?" if close else f"known: {sorted(known)}"
             raise gym.error.NameNotFound(f"no game {game!r} for one player: {remedy}")
-        ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # it greets otherwise
+        ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # or it prints a greeting
         console: gym.Env[Any, Any] = ale_py.AtariEnv(
             game, obs_type="grayscale", frameskip=1, repeat_action_probability=0.0
         )
@@ -237,7 +237,7 @@ class AtariEnv(gym.Env[NDArray[np.uint8], np.int64]):
           ValueError: its length is not STATE_SIZE.
         """
         if state.shape != (STATE_SIZE,):
-            raise ValueError(f"a render state of {state.shape}: ({STATE_SIZE},) is wanted")
+            raise ValueError(f"render state of shape {state.shape}: must be ({STATE_SIZE},)")
         self._games.draw(state)
 
 

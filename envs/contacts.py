@@ -22,15 +22,14 @@ class Contacts:
     def now(self, data: Any) -> set[str]:
         """Names of the geoms that touch it in the current qpos.
 
-        A step leaves the contacts from before its last substep behind; this finds those of the
-        state itself, so that a state that was recorded and set again is judged as it was when it
-        happened.
+        After a step MuJoCo's contacts are those from before its last substep. This computes those
+        of the state itself, so that a recorded state is judged alike when it is set again.
         """
         mujoco.mj_kinematics(self._model, data)
         mujoco.mj_collision(self._model, data)
         return self.latest(data)
 
     def latest(self, data: Any) -> set[str]:
-        """Names of the geoms that touched it when contacts were last looked for."""
+        """Names of the geoms that touched it when contacts were last computed."""
         pairs: list[list[int]] = data.contact.geom.tolist()
         return {self._names[a + b - self._geom] for a, b in pairs if self._geom in (a, b)}

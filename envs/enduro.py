@@ -26,26 +26,26 @@ MILE = 5120
 LEVEL = 208
 """Where a car in the nearest slots is level with ours: 256 * slot + phase."""
 ALONGSIDE = 128
-"""Gap, in units of the phase, at which a car is alongside no more: two car lengths ahead."""
+"""Gap, in units of the phase, from which a car is no longer alongside: two car lengths ahead."""
 
 
 class EnduroStayEvenEnv(AtariEnv):
     """Enduro as in `AtariEnv`, with the true reward of driving alongside other cars.
 
-    Christiano et al. 2017, section 3.2, taught this behaviour to people's taste and give no
-    reward for it; this one is ours, for simulated labelers and for evaluation. A step earns
+    Christiano et al. 2017, section 3.2, trained this behaviour on people's comparisons and give
+    no reward for it; this one is ours, for simulated labelers and for evaluation. A step earns
 
         evenness * (1 + alongside) / 2 - cars overtaken - cars that overtook
 
     with evenness = max(0, 1 - |speed - 24| / 24), as all other cars drive at 24, and alongside
     = max(0, 1 - gap / 128) for the car that is nearest to being level, both averaged over the
     step's four frames. So keeping pace on an empty road earns 0.5 a step, level with a car 1;
-    crawling at the lowest speed earns 0.125 and pays for every car that goes by, and beyond
-    twice the pace there is only the price of the cars overtaken.
+    crawling at the lowest speed earns 0.125 less 1 for every car that goes by, and beyond twice
+    the pace only the cost of the cars overtaken is left.
 
-    Cars are counted where the game itself stops counting: with 200 still to pass (it is not
-    counted who goes by) and with none left. The day's quota is missed by driving so: the game
-    ends after 13,300 frames and the next one starts, at no cost. `score` and `game_scores` are
+    Cars are also counted where the game itself stops counting: with 200 still to pass (it does
+    not count those that go by) and with none left. Driving like this misses the day's quota: the
+    game ends after 13,300 frames and the next one starts, at no cost. `score` and `game_scores` are
     sums of this reward.
 
     Args:

@@ -1,4 +1,4 @@
-"""When is it a backflip? Counts landed ones from what a body does, step by step."""
+"""Counts landed backflips from the angles and contacts of a body, step by step."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 TURN = 2 * math.pi
 FULL = 0.9
-"""Share of 360 degrees that a flight has to turn. Who takes off leaning back and comes down
-leaning forward, as a gymnast does, turns by less in the air and by 360 from stand to stand."""
+"""Share of 360 degrees that a flight has to turn. A gymnast takes off leaning back and lands
+leaning forward: less than 360 degrees in the air, 360 from stand to stand."""
 UPRIGHT = math.pi / 4
 """Largest lean of the torso, in radians, with which the foot may come down."""
 HELD = 0.2
@@ -48,7 +48,7 @@ class FlipCounter:
     _held: int = field(default=0, init=False)  # updates since then
 
     def update(self, angles: NDArray[np.float64], foot: bool, body: bool) -> int:
-        """One step on.
+        """Take in one step.
 
         Args:
           angles: of the body's links against the vertical, torso first, (L,), in radians and
@@ -95,17 +95,24 @@ def turned(angle: float) -> float:
 
 @dataclass
 class FlightTurns:
-    """Adds up the turns of flights, less what turning forward on the floor takes back of them.
+    """Sum of the turns of flights, less the forward turns on the floor that take them back.
 
-    So nothing is earned by turning back and forth, but in a hop that began before a landed flip
-    counted: what it had turned by then is kept. On the floor alone there is nothing to take back,
-    and nothing to earn.
+    So turning back and forth earns nothing, except in a hop that began before a landed flip
+    counted, whose turn up to then is kept. Turning on the floor alone earns and costs nothing.
     """
 
     _at_stake: float = field(default=0.0, init=False)  # earned, and not landed yet
 
     def update(self, turn: float, flying: bool, landed: bool) -> float:
-        """One step on: its backward turn, and whether a flip is landed; how much the sum grows."""
+        """Take in one step.
+
+        Args:
+          turn: the step's backward turn.
+          flying: nothing touches the floor.
+          landed: the step completes a flip.
+        Returns:
+          By how much the sum grows.
+        """
         paid = turn if flying else max(min(turn, 0.0), -max(self._at_stake, 0.0))
         self._at_stake = 0.0 if landed else self._at_stake + paid
         return paid

@@ -20,4 +20,4 @@ class V5Env(EzPickle):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**self.fixed, **kwargs)
         EzPickle.__init__(self, **kwargs)  # the v5 class has noted its own arguments
-        self.metadata = type(self).metadata | self.metadata  # it has replaced the class's, too
+        self.metadata = type(self).metadata | self.metadata  # v5's own hide the class's

@@ -1,4 +1,4 @@
-"""A cheetah that is to move forward on one leg."""
+"""A cheetah that has to move forward on one leg."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from envs.locomotion import HalfCheetahEnv
 STANDING = frozenset({"bshin", "bfoot"})
 RAISED = frozenset({"fshin", "ffoot"})
 CLEARANCE = 0.2
-"""Of the front foot's middle over the floor, in m; on the floor it is at 0.05 to 0.1."""
+"""Height of a raised front foot's middle, in m; on the floor it is at 0.05 to 0.1."""
 LOW_COST, COST = 10.0, 20.0
-"""Of a step with the front leg not raised, and of one in which it touches the floor or the cheetah
-has fallen: several times what running on both legs is worth. At 10 for both a front foot that taps
-the floor in each stride pays off; at 10 and 30 one seed of two stood still."""
+"""Cost of a step with the front leg not raised, and of one in which it touches the floor or the
+cheetah has fallen: several times what running on both legs earns. At 10 for both, tapping the floor
+with the front foot in each stride pays off; at 10 and 30 one seed of two stood still."""
 
 
 class HalfCheetahOneLegEnv(HalfCheetahEnv):
-    """HalfCheetah-v5 that is to move forward (to the right) on its back leg, the front leg raised.
+    """HalfCheetah-v5 that has to move forward (to the right) on its back leg, front leg raised.
 
     The true reward is the forward speed in m/s, less COST in a step in which anything but the back
-    leg's foot and shin touches the floor, or the cheetah is upside down, and less LOW_COST in
-    another one with the front leg not raised. Raised is a front foot CLEARANCE above the floor: a
-    cheetah that gallops on both legs is in the air most of the time, and its front foot on the
+    leg's foot and shin touches the floor, or the cheetah is upside down, and less LOW_COST in any
+    other step with the front leg not raised. Raised means a front foot CLEARANCE above the floor: a
+    cheetah that gallops on both legs is in the air most of the time, with its front foot on the
     floor for few steps. The back leg has the stronger motors: 120, 90 and 60 Nm against 120, 60
     and 30.
 
     The observation is HalfCheetah-v5's, and 1 or 0 for each of these in the step: the back leg
     touched the floor, the front leg did, the front leg was not raised, the cheetah has fallen.
-    Everybody who watches sees them.
+    All of them can be seen in a clip.
 
     Attributes:
       distance: metres moved forward since the last reset.

@@ -1,4 +1,4 @@
-"""A hopper that is to do backflips: behaviour that is hard to write a reward for."""
+"""A hopper that has to do backflips: behaviour that is hard to write a reward for."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from envs.flips import FlightTurns, FlipCounter, turned
 from envs.locomotion import HopperEnv
 
 LANDED = 2.0
-"""Paid for a landed flip, on top of the turn itself."""
+"""Reward of a landed flip, on top of the turn itself."""
 FALLEN = 0.04
 """Cost of a second in which anything but the foot touches the floor."""
 
 
 class HopperBackflipEnv(HopperEnv):
-    """Hopper-v5 that is to turn backward in the air and land on its foot, again and again.
+    """Hopper-v5 that has to turn backward in the air and land on its foot, again and again.
 
-    The true reward, for a simulated labeler and for evaluation: the share of a backward turn that
-    a step of a flight made (`turned`), with LANDED for each flip that it completed (`FlipCounter`
-    says when), less FALLEN for the time that anything but the foot was on the floor. So
+    The true reward, for simulated labelers and for evaluation: the share of a backward turn that a
+    step of a flight makes (`turned`), plus LANDED for each flip that it completes (see
+    `FlipCounter`), less FALLEN for the time that anything but the foot is on the floor. So
 
     - rolling and spinning on the floor, and bouncing off the torso or the legs, earn nothing and
       cost FALLEN;
     - rocking earns nothing: `FlightTurns` takes back what the floor turns forward again;
     - a flip that crashes keeps its part of the turn, or a labeler could not tell it from lying
       still; the landed one earns more than three times as much;
-    - a fall costs little beside a turn, or nobody would try.
+    - a fall costs little beside a turn, or no agent would try.
 
     The observation is the hopper's height, sine and cosine of its torso's angle (as an angle it
     would also count the turns), three joint angles, six velocities, and whether its foot and
-    whether anything else is on the floor (0 or 1), as everybody who watches can see.
+    whether anything else is on the floor (0 or 1), which a clip shows too.
 
     Args:
       reward: "landed", or "handwritten" for OpenAI's own backflip reward, which took two hours to
@@ -53,7 +53,7 @@ class HopperBackflipEnv(HopperEnv):
 
     def __init__(self, reward: str = "landed", **kwargs: Any) -> None:
         if reward not in ("landed", "handwritten"):
-            raise ValueError(f"reward = {reward!r}: 'landed' or 'handwritten' is wanted")
+            raise ValueError(f"reward = {reward!r} must be 'landed' or 'handwritten'")
         super().__init__(**kwargs)
         EzPickle.__init__(self, reward=reward, **kwargs)
         self.observation_space = spaces.Box(-np.inf, np.inf, (14,), np.float64)
@@ -110,7 +110,7 @@ def link_angles(qpos: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def handwritten(obs: NDArray[np.float64], action: NDArray[np.float32]) -> float:
-    """OpenAI's hand-written reward of a backflip, the rival of the learned one.
+    """OpenAI's hand-written reward of a backflip, to compare the learned one with.
 
     Args:
       obs: Hopper-v5's observation of the state that the step led to, (11,): height, torso angle,

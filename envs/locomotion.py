@@ -1,16 +1,17 @@
 """MuJoCo's runners and swimmers. A fall costs the healthy reward, and ends nothing.
 
-Gymnasium's v5 rewards an unhealthy step without the healthy reward (1, and 5 for Humanoid) and
-ends the episode. Here the episode goes on. As comparisons are blind to a constant, that is the
-paper's arrangement: a penalty for every fallen step, which the predictor has to learn.
+Gymnasium's v5 environments pay an unhealthy step no healthy reward (1, for Humanoid 5) and end the
+episode. Here the episode goes on. As comparisons are blind to a constant, that is the paper's
+arrangement: a penalty for every fallen step, which the predictor has to learn.
 
-What nobody can see in a clip is not in the reward: the cost of torques is gone, as in the paper,
-and Ant's and Humanoid's cost of contact forces with it (Christiano et al. 2017, appendix A). For
-the same reason contact forces and, of Humanoid, inertias and actuator forces are not in the
-observations either.
+The reward leaves out what a clip does not show: the cost of torques, as in the paper, and Ant's and
+Humanoid's cost of contact forces (Christiano et al. 2017, appendix A). For the same reason the
+observations leave out contact forces and, for Humanoid, inertias and actuator forces.
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 from gymnasium.envs.mujoco import (
     ant_v5,
@@ -27,7 +28,7 @@ from envs.gymnasium_v5 import V5Env
 class HalfCheetahEnv(V5Env, half_cheetah_v5.HalfCheetahEnv):
     """HalfCheetah-v5, which never ends early, without control cost: the forward speed, in m/s."""
 
-    fixed = V5Env.fixed | {"ctrl_cost_weight": 0.0}
+    fixed: ClassVar = {"ctrl_cost_weight": 0.0}
     metadata = half_cheetah_v5.HalfCheetahEnv.metadata | {
         "instruction": "Choose the clip in which the cheetah runs forward (to the right) faster.",
         "true_reward": "forward speed",
@@ -37,7 +38,7 @@ class HalfCheetahEnv(V5Env, half_cheetah_v5.HalfCheetahEnv):
 class HopperEnv(V5Env, hopper_v5.HopperEnv):
     """Hopper-v5 without termination and control cost: forward speed, and 1 while healthy."""
 
-    fixed = V5Env.fixed | {"terminate_when_unhealthy": False, "ctrl_cost_weight": 0.0}
+    fixed: ClassVar = {"terminate_when_unhealthy": False, "ctrl_cost_weight": 0.0}
     metadata = hopper_v5.HopperEnv.metadata | {
         "instruction": "Choose the clip in which the hopper moves forward (to the right) faster, "
         "upright and on its foot.",
@@ -48,7 +49,7 @@ class HopperEnv(V5Env, hopper_v5.HopperEnv):
 class Walker2dEnv(V5Env, walker2d_v5.Walker2dEnv):
     """Walker2d-v5 without termination and control cost: forward speed, and 1 while healthy."""
 
-    fixed = V5Env.fixed | {"terminate_when_unhealthy": False, "ctrl_cost_weight": 0.0}
+    fixed: ClassVar = {"terminate_when_unhealthy": False, "ctrl_cost_weight": 0.0}
     metadata = walker2d_v5.Walker2dEnv.metadata | {
         "instruction": "Choose the clip in which the walker moves forward (to the right) faster, "
         "upright and on its feet.",
@@ -59,7 +60,7 @@ class Walker2dEnv(V5Env, walker2d_v5.Walker2dEnv):
 class SwimmerEnv(V5Env, swimmer_v5.SwimmerEnv):
     """Swimmer-v5, which never ends early, without control cost: the forward speed, in m/s."""
 
-    fixed = V5Env.fixed | {"ctrl_cost_weight": 0.0}
+    fixed: ClassVar = {"ctrl_cost_weight": 0.0}
     metadata = swimmer_v5.SwimmerEnv.metadata | {
         "instruction": "Choose the clip in which the swimmer moves forward (to the right) faster.",
         "true_reward": "forward speed",
@@ -69,12 +70,12 @@ class SwimmerEnv(V5Env, swimmer_v5.SwimmerEnv):
 class AntEnv(V5Env, ant_v5.AntEnv):
     """Ant-v5 without termination, control and contact cost: forward speed, and 1 while healthy.
 
-    Healthy is v5's word for a torso between 0.2 and 1 m high, which an ant on its back has too:
-    here the torso also has to be the right way up. The observation has the 27 positions and
+    v5 calls a torso between 0.2 and 1 m high healthy, which an ant on its back has too: here the
+    torso also has to be the right way up. The observation has the 27 positions and
     velocities; v5's other 78 numbers are contact forces.
     """
 
-    fixed = V5Env.fixed | {
+    fixed: ClassVar = {
         "terminate_when_unhealthy": False,
         "ctrl_cost_weight": 0.0,
         "contact_cost_weight": 0.0,
@@ -99,7 +100,7 @@ class HumanoidEnv(V5Env, humanoid_v5.HumanoidEnv):
     high. The observation has the 45 positions and velocities of v5's 348 numbers.
     """
 
-    fixed = V5Env.fixed | {
+    fixed: ClassVar = {
         "terminate_when_unhealthy": False,
         "ctrl_cost_weight": 0.0,
         "contact_cost_weight": 0.0,

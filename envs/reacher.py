@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from gymnasium.envs.mujoco import reacher_v5
 
 from envs.gymnasium_v5 import V5Env
@@ -14,7 +16,7 @@ class ReacherEnv(V5Env, reacher_v5.ReacherEnv):
     appendix A).
     """
 
-    fixed = V5Env.fixed | {"reward_control_weight": 0.0}
+    fixed: ClassVar = {"reward_control_weight": 0.0}
     metadata = reacher_v5.ReacherEnv.metadata | {
         "instruction": "Choose the clip in which the arm's tip is closer to the red target.",
         "true_reward": "minus the distance to the target",

@@ -280,7 +280,7 @@ def test_unknown_game(game: str, remedy: str) -> None:
 
 
 def test_a_render_state_of_another_size() -> None:
-    with pytest.raises(ValueError, match=r"\(8320,\) is wanted"):
+    with pytest.raises(ValueError, match=r"must be \(8320,\)"):
         atari("pong").set_render_state(np.zeros(7, dtype=np.uint8))
 
 

@@ -22,15 +22,17 @@ from prefrl.bench.arms import (
     ablation_arm,
 )
 from prefrl.bench.curves import draw_curves
+from prefrl.bench.statistics import iqm_interval, mean_interval
 from prefrl.bench.study import Row
-from prefrl.bench.tasks import iqm_interval, mean_interval, row_config, task_config
+from prefrl.bench.tasks import row_config, task_config
 from prefrl.config import RunConfig, first_batch, from_mapping, settings_key, to_mapping
-from prefrl.evaluate import reference_key
+from prefrl.evaluate import LEAKS, reference_key
 from prefrl.labelers.oracle import TEACHERS
 from prefrl.metrics import read_metrics
 from prefrl.run import check_names, train
 from prefrl.rundir import RunDir
 from prefrl.toml_tables import merged
+from prefrl.types import PrefrlError
 
 STUDIES = (ablations, teachers, gate)
 
@@ -85,6 +87,15 @@ def test_an_ablation_changes_what_it_says() -> None:
             wanted = {f"{s}.{key}" for s, table in ABLATIONS[name].items() for key in table}
             assert found == wanted, (name, task)
     assert {*ONLY} <= {*OURS}
+
+
+def test_a_mistyped_arm_is_named() -> None:
+    """It would be measured as the unchanged preset."""
+    with pytest.raises(PrefrlError, match="unknown arm 'no gaet': did you mean 'no gate'"):
+        task_config("hopper", "no gaet", 0, quick=False)
+    for leak in LEAKS:  # a leak changes nothing in the preset
+        usual = task_config("hopper", "default", 0, quick=False)
+        assert task_config("hopper", leak, 0, quick=False) == usual
 
 
 # ---- headlines, on rows whose numbers are known

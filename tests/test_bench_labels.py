@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prefrl.bench import labels, loop, references
-from prefrl.bench.loop import last_return
-from prefrl.bench.tasks import BUDGETS, LONG_TASKS, budget_arm, iqm, iqm_interval, row_config
+from prefrl.bench import labels, references, runs
+from prefrl.bench.arms import BUDGETS, budget_arm
+from prefrl.bench.runs import last_return
+from prefrl.bench.statistics import iqm, iqm_interval
+from prefrl.bench.tasks import LONG_TASKS, row_config
 from prefrl.config import first_batch, from_mapping
 from prefrl.evaluate import reference_key, true_returns
 
@@ -48,9 +50,9 @@ def test_where_training_cuts_episodes_the_last_return_is_of_whole_ones(
         asked.append((episodes, deterministic))
         return true_returns(agent, config, episodes, deterministic)
 
-    monkeypatch.setattr(loop, "true_returns", watched)
-    monkeypatch.setattr(loop, "row_config", lambda spec: config)
-    found = loop.measure({"task": "pendulum", "arm": "default", "seed": 0}, tmp_path)
+    monkeypatch.setattr(runs, "true_returns", watched)
+    monkeypatch.setattr(runs, "row_config", lambda spec: config)
+    found = runs.measure({"task": "pendulum", "arm": "default", "seed": 0}, tmp_path)
     assert asked == [(2, True), (10, False)]
     assert found["last_return"] < -600, "of 200 steps each"
 

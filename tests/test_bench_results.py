@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from prefrl.bench import labels, results, tables
-from prefrl.bench.arms import ALL_OF_IT, ablation_arm
+from prefrl.bench.arms import ALL_OF_IT, ablation_arm, budget_arm, leak_arm
 from prefrl.bench.study import Row
-from prefrl.bench.tasks import LONG_TASKS, budget_arm, leak_arm
+from prefrl.bench.tasks import LONG_TASKS
 from prefrl.evaluate import LEAKS
 
 MADE = {
@@ -79,7 +79,7 @@ def test_ablations_are_listed_with_what_they_cost() -> None:
     found |= {"no_ensemble_minus_all_low": -0.6, "no_ensemble_minus_all_high": -0.4}
     lines = results.ablation_table(result(rows, **found))
     assert lines[2:] == [
-        "| all of it |  | 1.00 (1) |  |  |",
+        "| full method |  | 1.00 (1) |  |  |",
         "| no ensemble |  | 0.50 (1) | -0.50 | -0.60 to -0.40 |",
     ]
 

@@ -23,10 +23,10 @@ from prefrl.bench import (
     labels,
     loop,
     references,
+    runs,
     teachers,
 )
 from prefrl.bench import study as studies
-from prefrl.bench.loop import scored
 from prefrl.bench.study import Row, Study
 from prefrl.bench.tasks import row_config
 from prefrl.config import PRESETS
@@ -241,7 +241,7 @@ def test_the_committed_rows_are_of_todays_presets() -> None:
 def test_the_committed_scores_are_between_todays_references() -> None:
     for name, study in STUDIES.items():
         path = studies.BENCHMARKS / name / "result.json"
-        if study.derived is scored and path.exists():
+        if study.derived is runs.scored and path.exists():
             for row in json.loads(path.read_text())["rows"]:
                 assert row["score"] == pytest.approx(study.derived(row)["score"]), row
 

@@ -1,4 +1,4 @@
-"""What each part of the loop is worth: one taken away, or one added, at fifty labels."""
+"""Ablations of the loop at fifty labels: one part taken away, or one added."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 
 from prefrl.bench.arms import ABLATIONS, ALL_OF_IT, ONLY, ablation_arm, headline_name
 from prefrl.bench.curves import draw_intervals
-from prefrl.bench.loop import run_study, score_matrix
+from prefrl.bench.runs import score_matrix, study_of_runs
+from prefrl.bench.statistics import Interval, mean_interval, with_ends
 from prefrl.bench.study import Row
-from prefrl.bench.tasks import mean_interval, seed_by_seed, seeds_wanted, with_ends
+from prefrl.bench.tasks import seed_by_seed, seeds_wanted
 
 TASKS = ("half_cheetah", "hopper")
 
@@ -20,9 +21,9 @@ def tasks_of(name: str) -> Sequence[str]:
 
 
 def headline(rows: Sequence[Row]) -> Mapping[str, float]:
-    """Mean score of each arm whose seeds are all there, and what it is more than all of it has.
+    """Mean score per arm and its difference from the full method, of arms with all their seeds.
 
-    The difference has 95 % of a stratified bootstrap beside it.
+    Each difference has its 95 % interval.
     """
     whole = score_matrix(rows, [(task, ALL_OF_IT) for task in TASKS])
     found = {"all_of_it": float(whole.mean())} if len(whole) >= seeds_wanted(rows) else {}
@@ -33,8 +34,8 @@ def headline(rows: Sequence[Row]) -> Mapping[str, float]:
     return found
 
 
-def _differences(rows: Sequence[Row]) -> dict[str, tuple[float, float, float]]:
-    """By ablation: its mean score less that of all of it, on the same tasks."""
+def _differences(rows: Sequence[Row]) -> dict[str, Interval]:
+    """Mean score of each ablation minus that of the full method on the same tasks."""
     found = {}
     for name in ABLATIONS:
         own, whole = (
@@ -47,7 +48,7 @@ def _differences(rows: Sequence[Row]) -> dict[str, tuple[float, float, float]]:
 
 
 def specs(quick: bool) -> Sequence[Row]:
-    """Quick ones are of the first task alone."""
+    """Specs by seed; those of a quick study are of the first task only."""
     arms = {ALL_OF_IT: TASKS} | {ablation_arm(name): tasks_of(name) for name in ABLATIONS}
     pairs = [(task, arm) for arm, tasks in arms.items() for task in tasks]
     return seed_by_seed([p for p in pairs if not quick or p[0] == TASKS[0]], quick)
@@ -55,10 +56,12 @@ def specs(quick: bool) -> Sequence[Row]:
 
 def picture(rows: Sequence[Row], path: Path) -> None:
     """Each ablation's difference, with its interval."""
-    draw_intervals(_differences(rows), path, f"score less that of all of it, {ALL_OF_IT}", 0)
+    draw_intervals(
+        _differences(rows), path, f"difference in score from the full method, {ALL_OF_IT}", 0
+    )
 
 
-ABLATIONS_STUDY = run_study(
+STUDY = study_of_runs(
     name="ablations",
     specs=specs,
     headline=headline,

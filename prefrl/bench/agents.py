@@ -1,4 +1,4 @@
-"""The policy gradient's descendants on the true reward: PPO, TRPO, A2C and plain REINFORCE.
+"""Policy gradient agents on the true reward: PPO, TRPO, A2C and plain REINFORCE.
 
 The comparison that Schulman et al. 2017 (PPO, arXiv 1707.06347) make in figure 3, over a million
 steps.
@@ -34,7 +34,7 @@ AGENTS: dict[str, dict[str, Any]] = {
         "n_critic_updates": 20,
         "learning_rate": 1e-3,
     },
-    # RL Baselines3 Zoo, hyperparams/a2c.yml, where the same robots are tuned in PyBullet alone.
+    # RL Baselines3 Zoo, hyperparams/a2c.yml, which has these robots in PyBullet only.
     "A2C": {
         "n_steps": 8,
         "gamma": 0.99,
@@ -46,26 +46,26 @@ AGENTS: dict[str, dict[str, Any]] = {
         "use_sde": True,
         "policy_kwargs": {"log_std_init": -2, "ortho_init": False},
     },
-    "REINFORCE": {"gamma": 0.99},  # the rest is the class's own, see reinforce.py
+    "REINFORCE": {"gamma": 0.99},  # the rest are the defaults of reinforce.py
 }
-"""Keyword arguments of the agents in PPO's place, whose own are the preset's."""
-OF_TASKS = {("half_cheetah", "TRPO"): {"target_kl": 0.04}}
-"""Of one task more: the same file."""
+"""Keyword arguments of the agents; PPO's are the preset's."""
+TASK_OVERRIDES = {("half_cheetah", "TRPO"): {"target_kl": 0.04}}
+"""Keyword arguments for single tasks, from the same file."""
 ARMS = ("PPO", *AGENTS)
 CURVE_POINTS = 20
 
 
 def agent_config(task: str, arm: str, seed: int, quick: bool) -> RunConfig:
-    """A task over a million steps; PPO as in the references, another agent in its place."""
+    """A task over a million steps, with PPO as in the references or another agent."""
     config = task_config(task, "1M steps", seed, quick=False)
     if arm in AGENTS:
-        kwargs = AGENTS[arm] | OF_TASKS.get((task, arm), {})
+        kwargs = AGENTS[arm] | TASK_OVERRIDES.get((task, arm), {})
         config = replace(config, agent=replace(config.agent, name=arm.lower(), kwargs=kwargs))
     return shortened(config) if quick else config
 
 
 def measure(spec: Row, work: Path) -> Row:
-    """One agent: what it came to, how fast, and the way there."""
+    """One agent: its final return, its speed and its learning curve."""
     config = agent_config(spec["task"], spec["arm"], spec["seed"], spec["quick"])
     curve = ReturnCurve(config.steps // CURVE_POINTS)
     started = time.monotonic()
@@ -85,7 +85,7 @@ def measure(spec: Row, work: Path) -> Row:
 def headline(rows: Sequence[Row]) -> Mapping[str, float]:
     """Mean returns by task and agent, steps per second, and returns as shares of PPO's.
 
-    A share is 0 for the random policy and 1 for PPO: the mean over tasks.
+    A share, the mean over tasks, is 0 for the random policy and 1 for PPO.
     """
     found: dict[str, float] = {}
     for arm in ARMS:
@@ -113,7 +113,7 @@ def _shares(rows: Sequence[Row], found: Mapping[str, float]) -> dict[str, float]
 
 
 def specs(quick: bool) -> Sequence[Row]:
-    """Seed by seed, so that what there is of the study is of all agents alike."""
+    """Specs by seed, so that a study half done has as many seeds of every agent."""
     return [
         {"task": task, "arm": arm, "seed": seed, "quick": quick}
         | {"settings": settings_key(agent_config(task, arm, seed, quick))}
@@ -123,14 +123,20 @@ def specs(quick: bool) -> Sequence[Row]:
     ]
 
 
-AGENTS_STUDY = Study(
+STUDY = Study(
     name="agents",
     specs=specs,
     measure=measure,
     headline=headline,
     columns=(
-        *("task", "arm", "seed", "steps", "true_return", "random_return"),
-        *("seconds", "steps_per_second"),
+        "task",
+        "arm",
+        "seed",
+        "steps",
+        "true_return",
+        "random_return",
+        "seconds",
+        "steps_per_second",
     ),
     picture=draw_curves,
 )

@@ -1,17 +1,24 @@
-"""What the arms of ablations, teachers and gates change in a task's preset."""
+"""The arms of all studies: what each changes in a task's preset."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from prefrl.evaluate import LEAKS
 from prefrl.labelers.oracle import TEACHERS
 from prefrl.toml_tables import merged
 
 Changes = dict[str, Any]
 
+BUDGETS = (10, 25, 50, 100, 200, 350, 700, 1400)
+PUBLIC_BUDGET = 400
+"""Labels of the public figures that ours are compared with."""
+LONG: Changes = {"steps": 1_000_000}
+
 ALL_OF_IT = "50 labels"
+"""The arm that every ablation is compared with, the full method."""
 FEW: Changes = {"labels": {"budget": 50}}
-"""What every ablation starts from: with the preset's 700 little would be missed (runs/LOG.md)."""
+"""Changes of every ablation: at the preset's 700 labels ablations cost little (runs/LOG.md)."""
 
 OF_THE_PAPER: dict[str, Changes] = {
     "random queries": {"labels": {"strategy": "uniform", "ask_above": 0.0}},
@@ -21,8 +28,8 @@ OF_THE_PAPER: dict[str, Changes] = {
     "segments of one step": {"labels": {"segment_length": 1}},
     "true returns as targets": {"reward": {"target": "returns"}},
 }
-"""Christiano et al. 2017, section 3.3. One member never disagrees: there is no bonus for it, and
-its queries are random too."""
+"""Christiano et al. 2017, section 3.3. One member never disagrees, so without an ensemble there is
+no bonus for disagreement, and queries are random too."""
 
 OURS: dict[str, Changes] = {
     "no noise model": {"reward": {"noise": 0.0}},
@@ -49,7 +56,7 @@ OURS: dict[str, Changes] = {
     "reward of the state alone": {"reward": {"net": "state-mlp"}},
     "reward of actions too": {"reward": {"net": "mlp"}},
 }
-"""What the paper did not take away, and what others have added since."""
+"""Parts that the paper did not take away, and parts that later work added."""
 
 ABLATIONS = OF_THE_PAPER | OURS
 ONLY = {
@@ -59,21 +66,34 @@ ONLY = {
     "reward of the state alone": ("half_cheetah",),
     "reward of actions too": ("hopper",),
 }
-"""Tasks of those that are the preset itself elsewhere."""
+"""Tasks of the ablations that equal the preset on the other task."""
 
 TAUGHT: dict[str, Changes] = {
     **{name: {"labels": {"labeler": name}} for name in TEACHERS},
     # RIME, Cheng et al. 2024
     "mistake, doubted": {"labels": {"labeler": "mistake"}, "reward": {"doubt": True}},
 }
-"""The six teachers, and what is done about the one that errs: of fifty answers none is doubted."""
+"""The six teachers, and the mistaken one with `reward.doubt`, at the presets' budgets: of fifty
+answers it doubts none."""
 
 THRESHOLDS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3)
+"""Disagreements above which the gate asks."""
 
 
-def headline_name(name: str) -> str:
-    """What a headline calls an ablation or a teacher."""
-    return name.replace(",", "").replace("-", "_").replace(" ", "_").lower()
+def budget_arm(budget: int) -> str:
+    """The arm with a budget of labels over LONG's steps."""
+    return f"{budget} labels, long"
+
+
+def leak_arm(leak: str) -> str:
+    """The arm of a leak audit over LONG's steps."""
+    return f"{leak}, long"
+
+
+def leak_of(arm: str) -> str | None:
+    """The one of LEAKS that an arm trains on, over any number of steps; None: it trains on none."""
+    name = arm.partition(",")[0]
+    return name if name in LEAKS else None
 
 
 def ablation_arm(name: str) -> str:
@@ -82,15 +102,35 @@ def ablation_arm(name: str) -> str:
 
 
 def teacher_arm(teacher: str) -> str:
-    """The arm of one of TAUGHT; the presets have the oracle."""
+    """The arm of one of TAUGHT; the oracle's is the preset itself."""
     who, comma, remedy = teacher.partition(",")
     return "default" if teacher == "oracle" else f"{who} teacher{comma}{remedy}"
 
 
-ADDED: dict[str, Changes] = {
+def headline_name(name: str) -> str:
+    """The key of an ablation or a teacher in a headline."""
+    return name.replace(",", "").replace("-", "_").replace(" ", "_").lower()
+
+
+ARMS: dict[str, Changes] = {
+    "default": {},
+    "200 labels": {"labels": {"budget": 200}},
+    "no gate": {"labels": {"ask_above": 0.0}},
+    "shuffled": {"labels": {"labeler": "shuffled"}},
+    "asynchronous": {"reward": {"fit": "async"}},
+    "labels": {},
+    "5M steps": {"steps": 5_000_000},
+    "true reward": {},
+    "handwritten": {"env": {"kwargs": {"reward": "handwritten"}}},
+    "no cross": {},
+    "cross": {"env": {"kwargs": {"cross": True}}},
+    "1M steps": LONG,
+    **{leak: {} for leak in LEAKS},
+    **{leak_arm(leak): LONG for leak in LEAKS},
+    **{budget_arm(n): LONG | {"labels": {"budget": n}} for n in (*BUDGETS, PUBLIC_BUDGET)},
     ALL_OF_IT: FEW,
     **{ablation_arm(name): merged(FEW, changes) for name, changes in ABLATIONS.items()},
     **{teacher_arm(name): changes for name, changes in TAUGHT.items() if name != "oracle"},
     **{f"gate at {least:g}": {"labels": {"ask_above": least}} for least in THRESHOLDS if least},
 }
-"""Arms by name."""
+"""Changes in a task's preset by arm."""

@@ -1,7 +1,7 @@
-"""What agents that learned from labels really do, beside those that a written reward taught.
+"""Behaviour of agents that learned from labels, compared with a written reward.
 
-Each study plays its policies in one environment after training, and reads there what the
-behaviour is about: landed flips, metres, real grasps, cars overtaken.
+Each study plays its policies in one environment after training and counts what the behaviour is
+about: landed flips, metres, real grasps, cars overtaken.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from prefrl.bench.curves import ReturnCurve, draw_curves
+from prefrl.bench.runs import train_run
 from prefrl.bench.study import Row, Study
-from prefrl.bench.tasks import mean_of, row_config, row_specs, train_anew, whole_arm
+from prefrl.bench.tasks import mean_of, row_config, row_specs, whole_arm
 from prefrl.config import EnvConfig, RunConfig
 from prefrl.environments import make_single
 from prefrl.evaluate import EVAL_SEED, play_episode, train_rl
@@ -27,7 +28,7 @@ from prefrl.render_states import render_states
 from prefrl.types import Array, PrefrlError
 
 WRITTEN = ("handwritten", "true reward")
-"""Arms that are RL on the environment's own reward, without labels."""
+"""Arms of RL on the environment's own reward, without labels."""
 
 READ: dict[str, Callable[[Any], Row]] = {
     "hopper_backflip": lambda env: {"flips": env.flips},
@@ -45,7 +46,7 @@ READ: dict[str, Callable[[Any], Row]] = {
 }
 """What is read from a task's environment at the end of an episode."""
 WATCHED_IN = {"enduro": "prefrl/EnduroStayEven-v0"}
-"""Where a policy is watched, if not where it was trained: it sees the same there."""
+"""Where a policy is watched, if not where it was trained; its observations are the same."""
 
 FILM_SECONDS, FILM_SIDE = 6.0, 200
 CURVE_POINTS = 100
@@ -62,26 +63,26 @@ def measure(spec: Row, work: Path) -> Row:
     film = f"{spec['task']}-{spec['arm']}-{spec['seed']}.gif".replace(" ", "-")
     try:
         _film(env, states, work.parent / film)
-    except PrefrlError as error:  # no GL library: the numbers are not lost for want of a picture
+    except PrefrlError as error:  # no GL library: keep the numbers without a film
         film = str(error)
     means = {key: float(np.mean([e[key] for e in episodes])) for key in episodes[0]}
     return spec | {"steps": config.steps, "seconds": seconds, "film": film, **learned, **means}
 
 
 def _trained(spec: Row, config: RunConfig, work: Path) -> tuple[BaseAlgorithm, Row]:
-    """An agent, its curve, and the labels that it took: none where a reward was written."""
+    """An agent, its learning curve, and, unless a reward was written, its labels."""
     if spec["arm"] in WRITTEN:
         watcher = ReturnCurve(config.steps // CURVE_POINTS)
         return train_rl(config, watcher), {"curve": watcher.points}
     folder = work / f"{spec['task']}-{spec['arm']}-{spec['seed']}"
-    agent, _, passes = train_anew(config, folder)
+    agent, _, passes = train_run(config, folder)
     found = [(p["step"], p["true_return"]) for p in passes if p.get("true_return") is not None]
     curve = found[:: max(1, len(found) // CURVE_POINTS)]
     return agent, {"curve": curve} | {key: passes[-1][key] for key in ("labels", "offered")}
 
 
 def _watched_in(task: str, env: EnvConfig) -> EnvConfig:
-    """Where a task's policy is watched: for whole episodes, however short those it learned in."""
+    """Where a task's policy is watched: in whole episodes, even if it learned in shorter ones."""
     whole = {key: value for key, value in env.kwargs.items() if key != "max_episode_steps"}
     return replace(env, id=WATCHED_IN.get(task, env.id), kwargs=whole)
 
@@ -89,15 +90,15 @@ def _watched_in(task: str, env: EnvConfig) -> EnvConfig:
 def _watched(
     agent: BaseAlgorithm, config: EnvConfig, episodes: int, read: Callable[[Any], Row]
 ) -> tuple[list[Row], list[Array]]:
-    """What is read at the end of each of the policy's episodes, its true return with it.
+    """Play a policy.
 
     Returns:
-      That, and the render states of the first episode.
+      The true return of each episode and what `read` reads at its end; render states of the first.
     """
     env = make_single(config.id, config.kwargs, config.module)
     env.reset(seed=EVAL_SEED)
     drawn = render_states(env)
-    assert drawn is not None  # ours all offer one
+    assert drawn is not None  # every environment of READ has render states
     found, states = list[Row](), list[Array]()
     for episode in range(episodes):
         on_step = (lambda: None) if episode else (lambda: states.append(drawn.read()))
@@ -121,7 +122,7 @@ def backflip_specs(quick: bool) -> Sequence[Row]:
 
 
 def backflip_headline(rows: Sequence[Row]) -> Mapping[str, float]:
-    """Means over seeds: landed flips in an episode of 20 s, and the most labels that it took."""
+    """Mean over seeds of the flips landed in an episode of 20 s, and the most labels of a seed."""
     found: dict[str, float] = {}
     if learned := whole_arm(rows, "hopper_backflip", "labels"):
         found["flips_per_20s"] = mean_of(learned, "flips")
@@ -137,9 +138,9 @@ def one_leg_specs(quick: bool) -> Sequence[Row]:
 
 
 def one_leg_headline(rows: Sequence[Row]) -> Mapping[str, float]:
-    """How far it goes on one leg, as a share of how far on two, and how it does so.
+    """Distance on one leg as a share of that on two, and the time on the other foot and fallen.
 
-    On two after the steps of HalfCheetah's preset, and after as many as on one.
+    On two legs it trains for the steps of HalfCheetah's preset, or for as many as on one.
     """
     found: dict[str, float] = {}
     if not (one := whole_arm(rows, "half_cheetah_one_leg", "labels")):
@@ -155,7 +156,7 @@ def grasp_specs(quick: bool) -> Sequence[Row]:
 
 
 def grasp_headline(rows: Sequence[Row]) -> Mapping[str, float]:
-    """Shares of episodes that end in a real grasp, and what the picture looks like by then."""
+    """Shares of episodes that end in a real grasp, and how held the ball looks at their ends."""
     found: dict[str, float] = {}
     for arm in ("no cross", "cross"):
         if mine := whole_arm(rows, "deceptive_grasp", arm):
@@ -166,15 +167,17 @@ def grasp_headline(rows: Sequence[Row]) -> Mapping[str, float]:
 
 
 def atari_specs(quick: bool) -> Sequence[Row]:
-    taught = (
-        *(("pong", "labels"), ("pong", "true reward")),
-        *(("enduro_stay_even", "labels"), ("enduro", "true reward")),
+    pairs = (
+        ("pong", "labels"),
+        ("pong", "true reward"),
+        ("enduro_stay_even", "labels"),
+        ("enduro", "true reward"),
     )
-    return row_specs(taught, quick)
+    return row_specs(pairs, quick)
 
 
 def atari_headline(rows: Sequence[Row]) -> Mapping[str, float]:
-    """Points in a game of Pong; of 1,000 frames cars overtaken or overtaking, and cars level."""
+    """Points in a game of Pong; in 1,000 frames of Enduro cars passed, passing and level."""
     found: dict[str, float] = {}
     for arm, name in (("labels", "pong_labels"), ("true reward", "pong_rl")):
         if mine := whole_arm(rows, "pong", arm):
@@ -189,33 +192,35 @@ def atari_headline(rows: Sequence[Row]) -> Mapping[str, float]:
 
 _COLUMNS = ("task", "arm", "seed", "steps", "labels", "offered", "true_return", "seconds")
 
-BACKFLIP = Study(
-    name="backflip",
-    specs=backflip_specs,
-    measure=measure,
-    headline=backflip_headline,
-    columns=(*_COLUMNS, "flips"),
-)
-ONE_LEG = Study(
-    name="one-leg",
-    specs=one_leg_specs,
-    measure=measure,
-    headline=one_leg_headline,
-    columns=(*_COLUMNS, "distance", "other_foot", "low", "fallen"),
-    picture=draw_curves,
-)
-GRASP = Study(
-    name="grasp",
-    specs=grasp_specs,
-    measure=measure,
-    headline=grasp_headline,
-    columns=(*_COLUMNS, "looks_held", "real"),
-)
-ATARI = Study(
-    name="atari",
-    specs=atari_specs,
-    measure=measure,
-    headline=atari_headline,
-    columns=(*_COLUMNS, "score", "passed", "passed_by", "distance", "alongside"),
-    picture=draw_curves,
+STUDIES = (
+    Study(
+        name="backflip",
+        specs=backflip_specs,
+        measure=measure,
+        headline=backflip_headline,
+        columns=(*_COLUMNS, "flips"),
+    ),
+    Study(
+        name="one-leg",
+        specs=one_leg_specs,
+        measure=measure,
+        headline=one_leg_headline,
+        columns=(*_COLUMNS, "distance", "other_foot", "low", "fallen"),
+        picture=draw_curves,
+    ),
+    Study(
+        name="grasp",
+        specs=grasp_specs,
+        measure=measure,
+        headline=grasp_headline,
+        columns=(*_COLUMNS, "looks_held", "real"),
+    ),
+    Study(
+        name="atari",
+        specs=atari_specs,
+        measure=measure,
+        headline=atari_headline,
+        columns=(*_COLUMNS, "score", "passed", "passed_by", "distance", "alongside"),
+        picture=draw_curves,
+    ),
 )

@@ -1,4 +1,4 @@
-"""What is drawn of a study's rows: learning curves, scores over labels, intervals."""
+"""Pictures of a study's rows: learning curves, scores over labels, intervals."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
+from prefrl.bench.statistics import Interval
 from prefrl.bench.study import Row
 from prefrl.bench.tasks import rows_of
 from prefrl.report.svg import BLUE, INK, MUTED, ORANGE, short
@@ -28,12 +29,12 @@ STYLE: Any = {
     "axes.titlesize": 10,
     "axes.labelsize": 9,
 }
-"""Of every picture, Matplotlib's keys."""
+"""Matplotlib's settings for every picture."""
 
 
 @contextmanager
 def _drawing(path: Path, width: float, height: float) -> Iterator[Figure]:
-    """A figure of so many inches, written as a PNG once it is drawn."""
+    """A figure, `width` by `height` inches, written as a PNG when the block ends."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -44,9 +45,9 @@ def _drawing(path: Path, width: float, height: float) -> Iterator[Figure]:
 
 
 class ReturnCurve(BaseCallback):
-    """Mean true returns while RL trains: (step, of the episodes that ended since the last point).
+    """Mean true returns while RL trains: (step, mean of the episodes since the last point).
 
-    Not SB3's `ep_info_buffer`, the latest 100 episodes: of Atari those are 450,000 steps.
+    SB3's `ep_info_buffer` has the last 100 episodes instead: 450,000 steps of Atari.
     """
 
     def __init__(self, every: int) -> None:
@@ -66,7 +67,7 @@ class ReturnCurve(BaseCallback):
 
 
 def draw_curves(rows: Sequence[Row], path: Path) -> None:
-    """True returns of training episodes over steps: one plot for a task, one line for a row.
+    """Draw true returns of training episodes over steps: a plot for each task, a line for each row.
 
     Args:
       rows: with `task`, `arm` and `curve`, a list of (step, true return).
@@ -97,14 +98,14 @@ def draw_curves(rows: Sequence[Row], path: Path) -> None:
 
 def draw_scores(
     means: Mapping[str, Mapping[int, float]],
-    middle: Mapping[int, tuple[float, float, float]],
+    intervals: Mapping[int, Interval],
     path: Path,
 ) -> None:
-    """Scores over labels: a thin line for each task's mean, the IQM over them with its interval.
+    """Draw scores over labels: a thin line for each task's mean, the IQM with its interval.
 
     Args:
-      means: by task, then labels.
-      middle: by labels: IQM, and the lower and upper end of its interval.
+      means: mean score by task, then labels.
+      intervals: of the IQM over tasks, by labels.
       path: of a PNG. Nothing is drawn where there is no score.
     """
     from matplotlib.ticker import ScalarFormatter
@@ -115,10 +116,12 @@ def draw_scores(
         ax = figure.subplots()
         for (task, line), style in zip(means.items(), cycle(("-", "--", ":", "-."))):
             ax.plot(*zip(*line.items(), strict=True), style, color=MUTED, linewidth=1.2, label=task)
-        if middle:
-            labels = list(middle)
-            iqm, low, high = zip(*middle.values(), strict=True)
-            ax.vlines(labels, low, high, color=BLUE, linewidth=2, alpha=0.5)  # one alone shows too
+        if intervals:
+            labels = list(intervals)
+            iqm, low, high = zip(*intervals.values(), strict=True)
+            ax.vlines(
+                labels, low, high, color=BLUE, linewidth=2, alpha=0.5
+            )  # a single one shows too
             ax.plot(labels, iqm, "o-", color=BLUE, linewidth=2, label="interquartile mean, 95 %")
         ax.axhline(1, color=INK, linewidth=0.8)
         ax.set_xscale("log")
@@ -132,15 +135,14 @@ def draw_scores(
 
 
 def draw_intervals(
-    intervals: Mapping[str, tuple[float, float, float]], path: Path, meaning: str, beside: float
+    intervals: Mapping[str, Interval], path: Path, meaning: str, baseline: float
 ) -> None:
-    """One line for each name, from the top: its number as a dot, its interval as a bar.
+    """Draw a line for each name, from the top: its number as a dot, its interval as a bar.
 
     Args:
-      intervals: middle, and the lower and upper end, by name.
       path: of a PNG. Nothing is drawn where there is no interval.
-      meaning: of the numbers.
-      beside: what they are compared with, as a line from top to bottom.
+      meaning: of the numbers, written below them.
+      baseline: the number to compare with, a line from top to bottom.
     """
     if not intervals:
         return
@@ -150,7 +152,7 @@ def draw_intervals(
         places = np.arange(len(intervals))
         ax.hlines(places, low, high, color=BLUE, linewidth=2)
         ax.plot(middle, places, "o", color=BLUE, markersize=5)
-        ax.axvline(beside, color=INK, linewidth=0.8)
+        ax.axvline(baseline, color=INK, linewidth=0.8)
         ax.set_yticks(places, list(intervals))
         ax.set_ylim(len(intervals) - 0.5, -0.5)
         ax.set_xlabel(meaning)
@@ -159,10 +161,10 @@ def draw_intervals(
 def draw_gate(
     points: Mapping[str, Mapping[float, Sequence[tuple[float, float]]]], path: Path
 ) -> None:
-    """Scores over labels that were asked: a dot for each seed, a line of their means.
+    """Draw scores over labels asked: a dot for each seed, a line through the means.
 
     Args:
-      points: by task, then threshold, which stands at the mean: labels and score of each seed.
+      points: labels and score of each seed, by task, then threshold, which is written at the mean.
       path: of a PNG. Nothing is drawn where there is no point.
     """
     drawn = {task: line for task, line in points.items() if line}
@@ -182,5 +184,5 @@ def draw_gate(
             ax.axhline(1, color=INK, linewidth=0.8)
             ax.margins(0.15)
             ax.set_title(task)
-            ax.set_xlabel("labels asked, by least disagreement")
+            ax.set_xlabel("labels asked, by threshold")
         axes[0].set_ylabel("score: 1 is PPO on the true reward")

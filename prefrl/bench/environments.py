@@ -1,4 +1,4 @@
-"""Normalised scores of Christiano et al. 2017's MuJoCo tasks, the leak audit beside them."""
+"""Normalised scores on the MuJoCo tasks of Christiano et al. 2017, with the leak audit."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from prefrl.bench.loop import run_study, scores_of
+from prefrl.bench.runs import scores_of, study_of_runs
+from prefrl.bench.statistics import iqm
 from prefrl.bench.study import Row
-from prefrl.bench.tasks import ENVIRONMENT_TASKS, iqm, row_spec, seeds, whole_arm
+from prefrl.bench.tasks import ENVIRONMENT_TASKS, row_spec, seeds, whole_arm
 from prefrl.evaluate import LEAKS
 
 
 def headline(rows: Sequence[Row]) -> Mapping[str, float]:
-    """Mean score of each task whose seeds are all there, and the IQM over the eight of them."""
+    """Mean score of each task that has all its seeds, and the IQM over all eight."""
     found: dict[str, float] = {}
     for task in ENVIRONMENT_TASKS:
         if mine := whole_arm(rows, task, "default"):
@@ -24,7 +25,7 @@ def headline(rows: Sequence[Row]) -> Mapping[str, float]:
 
 
 def specs(quick: bool) -> Sequence[Row]:
-    arms = {"default": None} | dict.fromkeys(LEAKS, 1)  # a leak's first seed will do
+    arms = {"default": None} | dict.fromkeys(LEAKS, 1)  # one seed of each leak
     return [
         row_spec(task, arm, seed, quick)
         for arm, n_seeds in arms.items()
@@ -33,7 +34,7 @@ def specs(quick: bool) -> Sequence[Row]:
     ]
 
 
-ENVIRONMENTS = run_study(
+STUDY = study_of_runs(
     name="environments",
     specs=specs,
     headline=headline,

@@ -1,4 +1,4 @@
-"""What the gate spares and costs: labels asked and score, over its threshold."""
+"""Labels that the gate saves and score that it costs, by its threshold."""
 
 from __future__ import annotations
 
@@ -9,22 +9,16 @@ import numpy as np
 
 from prefrl.bench.arms import THRESHOLDS
 from prefrl.bench.curves import draw_gate
-from prefrl.bench.loop import run_study, score_matrix, scores_of
+from prefrl.bench.runs import score_matrix, scores_of, study_of_runs
+from prefrl.bench.statistics import mean_interval, with_ends
 from prefrl.bench.study import Row
-from prefrl.bench.tasks import (
-    mean_interval,
-    rows_of,
-    seed_by_seed,
-    seeds_wanted,
-    task_config,
-    with_ends,
-)
+from prefrl.bench.tasks import rows_of, seed_by_seed, seeds_wanted, task_config
 
 TASKS = ("half_cheetah", "pendulum")
 
 
 def gate_arm(task: str, threshold: float) -> str:
-    """The arm with this least disagreement: the preset itself where that is its own."""
+    """The arm of a threshold: the preset itself where it has this threshold."""
     own = task_config(task, "default", 0, quick=False).labels.ask_above
     if threshold == own:
         return "default"
@@ -32,10 +26,7 @@ def gate_arm(task: str, threshold: float) -> str:
 
 
 def headline(rows: Sequence[Row]) -> Mapping[str, float]:
-    """Of each threshold: mean score over tasks and seeds, and the share of the labels asked.
-
-    Beside the score are 95 % of a stratified bootstrap.
-    """
+    """Mean score, with its 95 % interval, and share of the labels asked of each threshold."""
     found: dict[str, float] = {}
     for threshold in THRESHOLDS:
         scores = score_matrix(rows, [(task, gate_arm(task, threshold)) for task in TASKS])
@@ -57,7 +48,7 @@ def specs(quick: bool) -> Sequence[Row]:
 
 
 def picture(rows: Sequence[Row], path: Path) -> None:
-    """Score over labels, of each seed and in the mean."""
+    """Score over labels, for each seed and on average."""
     points = {
         task: {
             threshold: list(zip([r["labels"] for r in mine], scores_of(mine), strict=True))
@@ -69,7 +60,7 @@ def picture(rows: Sequence[Row], path: Path) -> None:
     draw_gate(points, path)
 
 
-GATE = run_study(
+STUDY = study_of_runs(
     name="gate",
     specs=specs,
     headline=headline,

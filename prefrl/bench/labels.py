@@ -1,4 +1,4 @@
-"""Score against labels: how few answers the loop needs, on four control tasks."""
+"""Score by number of labels, on four control tasks."""
 
 from __future__ import annotations
 
@@ -7,31 +7,22 @@ from pathlib import Path
 
 import numpy as np
 
+from prefrl.bench.arms import BUDGETS, budget_arm, leak_arm
 from prefrl.bench.curves import draw_scores
-from prefrl.bench.loop import run_study, score_matrix, scores_of
+from prefrl.bench.runs import score_matrix, scores_of, study_of_runs
+from prefrl.bench.statistics import Interval, iqm_interval, with_ends
 from prefrl.bench.study import Row
-from prefrl.bench.tasks import (
-    BUDGETS,
-    FRESH_SEEDS,
-    LONG_TASKS,
-    budget_arm,
-    iqm_interval,
-    leak_arm,
-    row_spec,
-    rows_of,
-    seed_by_seed,
-    with_ends,
-)
+from prefrl.bench.tasks import FRESH_SEEDS, LONG_TASKS, row_spec, rows_of, seed_by_seed
 from prefrl.evaluate import LEAKS
 from prefrl.types import Array
 
 HEADLINE_BUDGETS = (25, 50, 100, 350, 700)
-FEWEST_SEEDS = 3
-"""Of each task, before a budget has a number."""
+MIN_SEEDS = 3
+"""Seeds of each task that a budget needs before it has a number."""
 
 
 def headline(rows: Sequence[Row]) -> Mapping[str, float]:
-    """IQM over tasks and seeds at each budget, with 95 % of a stratified bootstrap."""
+    """IQM over tasks and seeds at each budget, with its 95 % interval."""
     found: dict[str, float] = {}
     for budget, interval in _intervals(rows).items():
         found |= with_ends(f"iqm_{budget}", interval)
@@ -43,21 +34,21 @@ def _at(rows: Sequence[Row], budget: int) -> Array:
     return score_matrix(rows, [(task, budget_arm(budget)) for task in LONG_TASKS])
 
 
-def _intervals(rows: Sequence[Row]) -> dict[int, tuple[float, float, float]]:
-    """By budgets that have enough seeds: IQM, and the lower and upper end of its interval."""
+def _intervals(rows: Sequence[Row]) -> dict[int, Interval]:
+    """IQM of each budget that has enough seeds."""
     return {
         budget: iqm_interval(scores)
         for budget in BUDGETS
-        if len(scores := _at(rows, budget)) >= FEWEST_SEEDS
+        if len(scores := _at(rows, budget)) >= MIN_SEEDS
     }
 
 
 def specs(quick: bool) -> Sequence[Row]:
-    """The headline's budgets first, seed by seed: what there is of them is of all tasks alike."""
+    """Specs of the headline's budgets first, each budget by seed and then by task."""
     if quick:
         return [row_spec(task, budget_arm(25), 0, quick) for task in LONG_TASKS]
     others = [budget for budget in BUDGETS if budget not in HEADLINE_BUDGETS]
-    few = FRESH_SEEDS[:FEWEST_SEEDS]
+    few = FRESH_SEEDS[:MIN_SEEDS]
     learned = [
         row
         for budgets, seeds in ((HEADLINE_BUDGETS, FRESH_SEEDS), (others, few))
@@ -70,19 +61,19 @@ def specs(quick: bool) -> Sequence[Row]:
 
 
 def picture(rows: Sequence[Row], path: Path) -> None:
-    """Scores over labels; of a task where it has a number's fewest seeds."""
+    """Scores over labels, for each task at the budgets that have enough seeds."""
     means = {
         task: {
             budget: float(np.mean(scores))
             for budget in BUDGETS
-            if len(scores := scores_of(rows_of(rows, task, budget_arm(budget)))) >= FEWEST_SEEDS
+            if len(scores := scores_of(rows_of(rows, task, budget_arm(budget)))) >= MIN_SEEDS
         }
         for task in LONG_TASKS
     }
     draw_scores(means, _intervals(rows), path)
 
 
-LABELS = run_study(
+STUDY = study_of_runs(
     name="labels",
     specs=specs,
     headline=headline,

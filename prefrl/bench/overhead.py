@@ -1,9 +1,8 @@
-"""What the preference loop costs: its steps per second against plain PPO's.
+"""Overhead of the preference loop: its steps per second against plain PPO's.
 
-All run the same environments with the same hyperparameters for the same steps, in turn, in
-processes of one tree, so that a machine whose speed drifts treats them alike: SB3's PPO as it is,
-on the true reward; the PPO of the loop, which makes SB3's update in fewer calls, on the true reward
-too; and the loop.
+Three sides run the same environments with the same hyperparameters for the same steps: SB3's PPO
+on the true reward; the loop's PPO, which makes the same update in fewer calls, on the true reward;
+and the loop. They take turns, so that a machine whose speed drifts treats them alike.
 """
 
 from __future__ import annotations
@@ -17,17 +16,17 @@ from pathlib import Path
 
 import numpy as np
 
+from prefrl.bench.runs import train_and_forget
 from prefrl.bench.study import Row, Study, in_turn
-from prefrl.bench.tasks import train_and_forget
 from prefrl.config import PRESETS, RunConfig, from_mapping, load, settings_key
 from prefrl.evaluate import train_rl
 
 TASKS = {"half_cheetah": 200_000, "pendulum": 100_000}
-"""Steps of each side of a pair."""
+"""Steps of each side."""
 LABELS = 700
 PAIRS = 3
 SIDES = {"plain": "sb3-ppo", "own": "ppo", "loop": "ppo"}
-"""What is timed, and its agent."""
+"""The three sides, and the agent of each."""
 
 
 def measure(spec: Row, work: Path) -> Row:
@@ -39,7 +38,7 @@ def measure(spec: Row, work: Path) -> Row:
 
 
 def steps_per_second(side: str, spec: Row, work: Path) -> float:
-    """Of a whole training, first labels and all."""
+    """Steps per second of a whole training, including its first labels."""
     config = _config(spec, SIDES[side])
     started = time.monotonic()
     if side != "loop":
@@ -70,7 +69,7 @@ def specs(quick: bool) -> Sequence[Row]:
 
 
 def headline(rows: Sequence[Row]) -> Mapping[str, float]:
-    """Median ratios of each task and way of fitting; over tasks, the median of those."""
+    """Median ratios of each task and way of fitting, and their median over tasks."""
     found: dict[str, float] = {}
     for fit, ratio in product(("async", "sync"), ("ratio", "own_ratio")):
         medians = []
@@ -82,14 +81,20 @@ def headline(rows: Sequence[Row]) -> Mapping[str, float]:
     return found
 
 
-OVERHEAD = Study(
+STUDY = Study(
     name="overhead",
     specs=specs,
     measure=measure,
     headline=headline,
     columns=(
-        *("task", "fit", "pair", "steps"),
-        *("plain_steps_per_second", "own_steps_per_second", "loop_steps_per_second"),
-        *("ratio", "own_ratio"),
+        "task",
+        "fit",
+        "pair",
+        "steps",
+        "plain_steps_per_second",
+        "own_steps_per_second",
+        "loop_steps_per_second",
+        "ratio",
+        "own_ratio",
     ),
 )

@@ -1,25 +1,17 @@
-"""Four hundred labels over a million steps, beside the best public figures of PPO from labels."""
+"""400 labels over a million steps, compared with the best public figures of PPO from labels."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from prefrl.bench.loop import run_study
+from prefrl.bench.arms import PUBLIC_BUDGET, budget_arm
+from prefrl.bench.runs import study_of_runs
 from prefrl.bench.study import Row
-from prefrl.bench.tasks import (
-    FRESH_SEEDS,
-    PUBLIC_BUDGET,
-    SEEDS,
-    budget_arm,
-    mean_of,
-    rows_of,
-    seed_by_seed,
-    seeds_wanted,
-)
+from prefrl.bench.tasks import FRESH_SEEDS, SEEDS, mean_of, rows_of, seed_by_seed, seeds_wanted
 
 PUBLIC = {"half_cheetah": 2956.0, "hopper": 824.0, "walker2d": 1730.0}
-"""The best that a public benchmark of ten seeds has by as many labels and steps, also without an
-end when they are unhealthy."""
+"""Best returns of a public benchmark of ten seeds with as many labels and steps, also without
+termination when unhealthy."""
 
 
 def headline(rows: Sequence[Row]) -> Mapping[str, float]:
@@ -38,7 +30,7 @@ def specs(quick: bool) -> Sequence[Row]:
     return seed_by_seed(pairs, quick, FRESH_SEEDS[: len(SEEDS)])
 
 
-PUBLIC_STUDY = run_study(
+STUDY = study_of_runs(
     name="public",
     specs=specs,
     headline=headline,

@@ -1,4 +1,4 @@
-"""What normalised scores are measured between: the random policy and RL on the true reward."""
+"""References of normalised scores: the random policy and RL on the true reward."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 from prefrl.bench.study import BENCHMARKS, Row, Study
 from prefrl.bench.tasks import (
     ENVIRONMENT_TASKS,
+    LONG_STEP_OVERRIDES,
     LONG_TASKS,
     LOOP_TASKS,
-    MOST_STEPS,
     REFERENCE_SEEDS,
     mean_of,
     row_config,
@@ -45,7 +45,7 @@ def measure(spec: Row, work: Path) -> Row:
 
 
 def headline(rows: Sequence[Row]) -> Mapping[str, float]:
-    """Mean returns of RL and random by task, and by its steps where they are not the preset's."""
+    """Mean returns of RL and random by task, and by steps where they are not the preset's."""
     found: dict[str, float] = {}
     for task, arm in dict.fromkeys((r["task"], r.get("arm")) for r in rows):
         mine = [r for r in rows if (r["task"], r.get("arm")) == (task, arm)]
@@ -56,25 +56,22 @@ def headline(rows: Sequence[Row]) -> Mapping[str, float]:
 
 
 def reference_of(spec: Row) -> Reference:
-    """What a row's score is measured between.
+    """The random and the RL return that a row's score is normalised with.
 
     Raises:
-      PrefrlError: nobody has measured it yet.
+      PrefrlError: it is not measured yet.
     """
-    quick = spec["quick"]
-    config = row_config(spec)
-    folder = BENCHMARKS / "references"
-    reference = committed_reference(config, (folder / "quick" if quick else folder) / "result.json")
+    folder, command = BENCHMARKS / "references", "prefrl bench references"
+    if spec["quick"]:
+        folder, command = folder / "quick", f"{command} --quick"
+    reference = committed_reference(row_config(spec), folder / "result.json")
     if reference is None:
-        raise PrefrlError(
-            f"no committed reference for {spec['task']}: run `prefrl bench references"
-            f"{' --quick' * quick}` first"
-        )
+        raise PrefrlError(f"no committed reference for {spec['task']}: run `{command}` first")
     return reference
 
 
 def require_references(missing: Sequence[Row]) -> None:
-    """Refuse rows whose score nothing is there to measure between."""
+    """Refuse rows that have no reference."""
     for spec in missing:
         reference_of(spec)
 
@@ -89,7 +86,7 @@ def specs(quick: bool) -> Sequence[Row]:
         _spec(task, "1M steps", seed, quick) | {"arm": "1M steps"}
         for seed in REFERENCE_SEEDS[: 1 if quick else None]
         for task in LONG_TASKS
-        if task not in MOST_STEPS
+        if task not in LONG_STEP_OVERRIDES
     ]
     return usual + long
 
@@ -99,7 +96,7 @@ def _spec(task: str, arm: str, seed: int, quick: bool) -> Row:
     return {"task": task, "seed": seed, "quick": quick, "key": key}
 
 
-REFERENCES_STUDY = Study(
+STUDY = Study(
     name="references",
     specs=specs,
     measure=measure,

@@ -1,7 +1,7 @@
-"""How fast segments are drawn again, against Gymnasium's own pictures of the same size.
+"""Speed of drawing segments, against Gymnasium's own pictures of the same size.
 
-Each row draws a random policy in turns, in one process: its recorded steps with
-`SegmentRenderer`, which sets each state, and its play with `render()` after each step, in an
+Each row draws a random policy in two ways by turns, in one process: recorded steps with
+`SegmentRenderer`, which sets each state, and play with `render()` after each step, in an
 environment as `gymnasium.make` returns it.
 """
 
@@ -30,13 +30,13 @@ FAMILIES = {
     "ale": ("prefrl/Pong-v0",),
 }
 SIZE = 240
-"""Side of a MuJoCo picture; the other families have a size of their own."""
+"""Pixels of a side of a MuJoCo picture; the other families have a fixed size."""
 REPEATS, SECONDS = 5, 3.0
-"""Repeats of a row, and the time that each side of a repeat draws for."""
+"""Repeats of a row, and seconds for which each side of a repeat draws."""
 
 
 def measure(spec: Row, work: Path) -> Row:
-    """Medians over the repeats, and of the ratios of their two sides."""
+    """Medians over the repeats of both sides and of their ratio."""
     quiet_mujoco()
     states = _states(spec["env"])
     with SegmentRenderer(spec["env"], size=SIZE) as renderer:
@@ -83,7 +83,7 @@ def _default(env_id: str, is_mujoco: bool) -> gym.Env[Any, Any]:
     env = gym.make(resolve(env_id), render_mode="rgb_array", **size)
     env.action_space.seed(0)
     env.reset(seed=0)
-    env.render()  # what the first picture loads is no part of the others
+    env.render()  # the first picture also loads what the others share
     return env
 
 
@@ -130,13 +130,18 @@ def headline(rows: Sequence[Row]) -> Mapping[str, float]:
     return found
 
 
-RENDERING = Study(
+STUDY = Study(
     name="rendering",
     specs=specs,
     measure=measure,
     headline=headline,
     columns=(
-        *("family", "env", "backend", "repeats"),
-        *("frames_per_second", "default_frames_per_second", "ratio"),
+        "family",
+        "env",
+        "backend",
+        "repeats",
+        "frames_per_second",
+        "default_frames_per_second",
+        "ratio",
     ),
 )

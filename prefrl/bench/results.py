@@ -1,6 +1,6 @@
-"""The tables of docs/results.md and of the README, written from the committed studies.
+"""The tables of docs/results.md and of the README, made from the committed studies.
 
-python -m prefrl.bench.results      rewrites what is between the markers of both
+python -m prefrl.bench.results      rewrites the text between the markers of both
 """
 
 from __future__ import annotations
@@ -14,24 +14,20 @@ from prefrl.bench import ablations, agents, gate, teachers
 from prefrl.bench.arms import (
     ABLATIONS,
     ALL_OF_IT,
+    BUDGETS,
     TAUGHT,
     THRESHOLDS,
     ablation_arm,
+    budget_arm,
     headline_name,
+    leak_arm,
     teacher_arm,
 )
-from prefrl.bench.loop import scores_of
+from prefrl.bench.runs import scores_of
 from prefrl.bench.stages import STAGES
 from prefrl.bench.study import BENCHMARKS, Row
 from prefrl.bench.tables import LINES, README, between, interval_of, number_of, read_results, table
-from prefrl.bench.tasks import (
-    BUDGETS,
-    LONG_TASKS,
-    budget_arm,
-    leak_arm,
-    mean_of,
-    rows_of,
-)
+from prefrl.bench.tasks import LONG_TASKS, mean_of, rows_of
 from prefrl.evaluate import LEAKS
 
 PAGE = README.parent / "docs" / "results.md"
@@ -39,7 +35,7 @@ Result = Mapping[str, Any]
 
 
 def references(result: Result) -> list[str]:
-    """True returns of PPO on the true reward by task and steps, and of a random policy."""
+    """True returns of PPO on the true reward and of a random policy, by task and steps."""
     lines = _head(["task", "steps", "PPO, mean", "its seeds", "random"])
     rows = result["rows"]
     for task, steps in dict.fromkeys((row["task"], row["steps"]) for row in rows):
@@ -53,7 +49,7 @@ def references(result: Result) -> list[str]:
 
 
 def labels(result: Result) -> list[str]:
-    """Scores by budget and task, their IQM with its interval, and the audit's."""
+    """Scores by budget and task, their IQM with its interval, and the leak audit."""
     rows, found = result["rows"], result["headline"]
     lines = _head(["labels", *LONG_TASKS, "IQM", "95 %", "mean"])
     for budget in BUDGETS:
@@ -81,11 +77,11 @@ def asked(result: Result) -> list[str]:
 
 
 def ablation_table(result: Result) -> list[str]:
-    """Mean scores of each arm, and what it has more than all of it, the paper's first."""
+    """Mean score per arm and its difference from the full method, the paper's ablations first."""
     rows, found = result["rows"], result["headline"]
-    lines = _head(["", *ablations.TASKS, "mean less that of all of it", "95 %"])
+    lines = _head(["", *ablations.TASKS, "difference from the full method", "95 %"])
     whole = [_with_count(_scores(rows, task, ALL_OF_IT)) for task in ablations.TASKS]
-    lines.append(_line(["all of it", *whole, "", ""]))
+    lines.append(_line(["full method", *whole, "", ""]))
     for name in ABLATIONS:
         scores = [_scores(rows, task, ablation_arm(name)) for task in ablations.TASKS]
         difference = _interval(found, f"{headline_name(name)}_minus_all", "+.2f")
@@ -95,7 +91,7 @@ def ablation_table(result: Result) -> list[str]:
 
 
 def teacher_table(result: Result) -> list[str]:
-    """Scores by teacher and task, and what share of an oracle's those that err have."""
+    """Scores by teacher and task, and shares of the oracle's score of those in ERRING."""
     rows, found = result["rows"], result["headline"]
     lines = _head(["teacher", *teachers.TASKS, "mean", "95 %"])
     for teacher in TAUGHT:
@@ -128,7 +124,7 @@ def gate_table(result: Result) -> list[str]:
 
 
 def agent_table(result: Result) -> list[str]:
-    """True returns by agent and task, lowest and highest seed beside them."""
+    """True returns by agent and task, with the lowest and the highest seed."""
     lines = _head(["agent", *agents.TASKS, "steps per second"])
     for arm in agents.ARMS:
         by_task = [rows_of(result["rows"], task, arm) for task in agents.TASKS]
@@ -155,7 +151,7 @@ def headlines(study: str) -> Callable[[Result], list[str]]:
 
 
 def stage_table(result: Result) -> list[str]:
-    """Where the time of a training goes."""
+    """Shares of the time of a training by stage."""
     found = result["headline"]
     shares = {stage: found.get(f"{stage}_share") for stage in (*STAGES, "rest")}
     lines = [_line([stage, f"{share:.1%}"]) for stage, share in shares.items() if share is not None]
@@ -174,11 +170,11 @@ BLOCKS: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "speed": ("speed", headlines("speed")),
     "stages": ("speed", stage_table),
 }
-"""By the name of its markers: the study, and the lines of the table."""
+"""By the name of the markers: the study, and what makes the lines of its table."""
 
 
 def block(name: str, results: Mapping[str, Result]) -> str:
-    """A table, what is missing of its study, and how it is measured again."""
+    """A table, with its picture, the command that measures it, and the number of missing rows."""
     study, lines = BLOCKS[name]
     result = results.get(study)
     if result is None:
@@ -216,14 +212,14 @@ def _scores(rows: Sequence[Row], task: str, arm: str) -> list[float]:
 
 
 def _interval(headline: Mapping[str, float], name: str, shape: str = ".2f") -> list[str]:
-    """A headline number and its 95 %, or two empty cells."""
+    """A headline number and its 95 % interval, or two empty cells."""
     if name not in headline:
         return ["", ""]
     return [number_of(headline[name], shape), interval_of(headline, name, shape)]
 
 
 def _with_count(scores: Sequence[float]) -> str:
-    """Mean and how many seeds it is of."""
+    """Mean, and the number of seeds."""
     return f"{number_of(float(np.mean(scores)), '.2f')} ({len(scores)})" if scores else ""
 
 

@@ -1,7 +1,7 @@
-"""How fast the loop is against SB3's PPO as it comes, its fit, its store, a label, its stages.
+"""Speed of the loop against SB3's PPO as it comes, of a fit, the store, a label and each stage.
 
-Each row measures one of these in processes of its own. What is a ratio has both its sides in one
-row, measured in turn, so that a machine whose speed drifts treats them alike.
+Each row measures one of these in processes of its own. The two sides of a ratio take turns in one
+row, so that a machine whose speed drifts treats them alike.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from numpy.random import default_rng
 from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from prefrl.bench.runs import train_and_forget
 from prefrl.bench.stages import STAGES, timed
 from prefrl.bench.study import Row, Study, in_turn
-from prefrl.bench.tasks import train_and_forget
 from prefrl.config import PRESETS, RunConfig, from_mapping, load, settings_key
 from prefrl.environments import make_env
 from prefrl.evaluate import true_returns
@@ -39,12 +39,12 @@ from prefrl.types import Comparison, Preference, Query, Segment
 TASK = "half_cheetah"
 LABELS = 700
 PAIRS, STEPS = 5, 300_000
-"""Trainings of each side, long enough for their final scores to be worth comparing."""
+"""Trainings of each side, and their steps: enough to compare their final scores."""
 FIT_SEGMENT, FIT_MEMBERS, FIT_REPEATS = 50, 3, 5
 STORED, ANSWERED = 100_000, 500
-"""Comparisons in the store, and those that are claimed and answered then."""
+"""Comparisons in the store, and those then claimed and answered."""
 FEW, MANY, EACH_TIME, PASSES = 1000, 10_000, 25, 24
-"""Labels after which one more is paid for; and how many come together, how often."""
+"""Labels after which the cost of one more is measured; labels in a pass, and passes."""
 STAGE_STEPS = 100_000
 _AT_ONCE = 1000
 _COST = ("asking", "store", "fitting")
@@ -56,14 +56,14 @@ def measure(spec: Row, work: Path) -> Row:
 
 
 def _training(spec: Row, work: Path) -> Row:
-    """Whole trainings: SB3's PPO as it comes on the true reward, and the loop."""
+    """Whole trainings with SB3's PPO as it comes on the true reward, and with the loop."""
     found = in_turn(trained, ("plain", "loop"), spec["repeat"], spec, work)
     row = {f"{side}_{name}": value for side, one in found.items() for name, value in one.items()}
     return row | {"ratio": row["loop_steps_per_second"] / row["plain_steps_per_second"]}
 
 
 def trained(side: str, spec: Row, work: Path) -> Row:
-    """Steps per second of a training, building and first labels included; its true return."""
+    """Steps per second of a training, with its construction and first labels; its true return."""
     config = _config({}, steps=spec["steps"], seed=spec["repeat"])
     started = time.monotonic()
     folder = work / f"loop-{spec['repeat']}"
@@ -87,11 +87,11 @@ def _config(changes: Mapping[str, Any], steps: int, seed: int) -> RunConfig:
 
 
 def _fit(spec: Row, work: Path) -> Row:
-    """A reward from scratch, until its held-out loss falls no more."""
+    """Fit of a reward from scratch, until its held-out loss stops falling."""
     changes = {"reward": {"members": spec["members"]}}
     config = _config(changes, steps=0, seed=spec["repeat"])
     set_up_process(threads=1)
-    segments = _segments(config, 2 * spec["labels"], spec["segment"])  # quiet from here on
+    segments = _segments(config, 2 * spec["labels"], spec["segment"])  # also quiets MuJoCo
     env = gym.make(config.env.id)
     ensemble = build_reward(config, env.observation_space, env.action_space)
     data = ComparisonData(ensemble, config.seed)
@@ -108,7 +108,7 @@ def _fit(spec: Row, work: Path) -> Row:
 
 
 def _segments(config: RunConfig, n: int, length: int) -> list[Segment]:
-    """Of a random policy, cut from as many steps as they hold together."""
+    """Segments of a random policy, cut from as many steps as they have in total."""
     rows = n * length // config.env.n_envs + length
     env = make_env(config.env.id, config.env.n_envs, config.seed, ring_steps=rows)
     rng = default_rng(config.seed)
@@ -118,7 +118,7 @@ def _segments(config: RunConfig, n: int, length: int) -> list[Segment]:
 
 
 def _answered(segments: Sequence[Segment], seed: int) -> list[Comparison]:
-    """Each with its neighbour, by an oracle."""
+    """Each segment compared with its neighbour by an oracle."""
     oracle = LABELERS["oracle"](default_rng(seed))
     queries = [
         Query(left, right, id=number)
@@ -133,7 +133,7 @@ def _answered(segments: Sequence[Segment], seed: int) -> list[Comparison]:
 
 
 def _store(spec: Row, work: Path) -> Row:
-    """Claims and answers, each on the disk when it returns, when there are many before them."""
+    """Claims and answers in a store that is full already, each on disk when it returns."""
     folder = work / "store"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -155,7 +155,7 @@ def _store(spec: Row, work: Path) -> Row:
 
 
 def _answer_one(store: ComparisonStore) -> float:
-    """Seconds."""
+    """Seconds of a claim and its answer."""
     started = time.perf_counter()
     query = store.claim("study")
     assert query is not None and query.id is not None
@@ -164,7 +164,7 @@ def _answer_one(store: ComparisonStore) -> float:
 
 
 def _label(spec: Row, work: Path) -> Row:
-    """What the trainer pays for one more label, early and late."""
+    """Trainer's cost of one more label, early and late."""
     found = in_turn(label_ms, ("few", "many"), spec["repeat"], spec, work)
     row = {f"{side}_{name}": value for side, one in found.items() for name, value in one.items()}
     return row | {
@@ -174,12 +174,12 @@ def _label(spec: Row, work: Path) -> Row:
 
 
 def label_ms(side: str, spec: Row, work: Path) -> Row:
-    """Milliseconds of a label: to choose it, to store it, and to read it and fit to it.
+    """Milliseconds of a label: to choose it, to store it, to read it and to fit to it.
 
-    All are asked, as the gate would hold back more of them where the reward knows more.
+    There is no gate, which would hold back more labels where the reward is better.
 
     Returns:
-      Medians of the passes: `ms` of one core, `wall_ms` with the waits for the disk.
+      Medians over passes: `ms` of one core, `wall_ms` including waits for the disk.
     """
     there, passed = spec[side], list[tuple[float, float, float]]()
     with timed() as watch:
@@ -197,7 +197,7 @@ def label_ms(side: str, spec: Row, work: Path) -> Row:
 
 
 def _label_config(there: int, spec: Row) -> RunConfig:
-    """So many labels before training, which is a short one, and then as many in each pass."""
+    """A short training with `there` labels before it and `each_time` labels in each pass."""
     rollout, warmup = 2048, 16_384
     steps = warmup + rollout * spec["passes"]
     budget = there + spec["each_time"] * steps // rollout
@@ -217,7 +217,7 @@ def _label_config(there: int, spec: Row) -> RunConfig:
 
 
 def _stages(spec: Row, work: Path) -> Row:
-    """One training of the preset, fitted between rollouts, and where its time goes."""
+    """Time of each stage of one training of the preset, fitted between rollouts."""
     config = _config({"reward": {"fit": "sync"}}, spec["steps"], seed=spec["repeat"])
     started = time.monotonic()
     with timed() as watch:
@@ -243,7 +243,7 @@ _PARTS: Mapping[str, Callable[[Row, Path], Row]] = {
 
 
 def specs(quick: bool) -> Sequence[Row]:
-    """The trainings last: they take longest."""
+    """Specs by part; the trainings come last, because they take longest."""
     stored, answers = (10_000, 100) if quick else (STORED, ANSWERED)
     many, passes = (3000, 6) if quick else (MANY, PASSES)
     preset = settings_key(_config({}, steps=0, seed=0))
@@ -264,7 +264,7 @@ def specs(quick: bool) -> Sequence[Row]:
 
 
 def headline(rows: Sequence[Row]) -> Mapping[str, float]:
-    """Medians over repeats; of returns and accuracies the means."""
+    """Medians over repeats, or means of returns and accuracies."""
     found: dict[str, float] = {}
     for name, part, key, mean in (
         ("fast_ratio", "training", "ratio", np.median),
@@ -285,16 +285,31 @@ def headline(rows: Sequence[Row]) -> Mapping[str, float]:
     return found
 
 
-SPEED = Study(
+STUDY = Study(
     name="speed",
     specs=specs,
     measure=measure,
     headline=headline,
     columns=(
-        *("part", "repeat", "steps", "labels"),
-        *("plain_steps_per_second", "loop_steps_per_second", "ratio"),
-        *("plain_return", "loop_return"),
-        *("cpu_seconds", "seconds", "epochs", "heldout_accuracy"),
-        *("p50_ms", "p95_ms", "few_ms", "many_ms", "cost_ratio", "cost_wall_ratio", "shares"),
+        "part",
+        "repeat",
+        "steps",
+        "labels",
+        "plain_steps_per_second",
+        "loop_steps_per_second",
+        "ratio",
+        "plain_return",
+        "loop_return",
+        "cpu_seconds",
+        "seconds",
+        "epochs",
+        "heldout_accuracy",
+        "p50_ms",
+        "p95_ms",
+        "few_ms",
+        "many_ms",
+        "cost_ratio",
+        "cost_wall_ratio",
+        "shares",
     ),
 )

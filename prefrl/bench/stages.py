@@ -1,4 +1,4 @@
-"""How long each stage of the loop takes: methods are timed from outside while a study runs."""
+"""Time of each stage of the loop: its methods are wrapped with a stopwatch while a study runs."""
 
 from __future__ import annotations
 
@@ -29,24 +29,28 @@ STAGES: Mapping[str, Methods] = {
     "scoring": ((RelabelledRolloutBuffer, "compute_returns_and_advantage"),),
     "update": ((FastPPO, "train"),),
     "asking": (
-        *((Asker, "best"), (Asker, "uniformly")),
-        *((Recorder, "sample_segments"), (SegmentPool, "add")),
+        (Asker, "best"),
+        (Asker, "uniformly"),
+        (Recorder, "sample_segments"),
+        (SegmentPool, "add"),
     ),
     "store": (
-        *((ComparisonStore, "add"), (ComparisonStore, "answer_all")),
-        *((ComparisonStore, "counts"), (ComparisonStore, "each_comparison")),
+        (ComparisonStore, "add"),
+        (ComparisonStore, "answer_all"),
+        (ComparisonStore, "counts"),
+        (ComparisonStore, "each_comparison"),
     ),
     "fitting": ((InlineFitter, "update"),),
 }
-"""Stages of a run with PPO, an oracle and fits between rollouts, and what they do."""
+"""Stages of a run with PPO, an oracle and fits between rollouts, and their methods."""
 
 
 class Stopwatch:
-    """Seconds of each stage, without those of other stages that it calls.
+    """Seconds of each stage, without those of the stages that it calls.
 
     Attributes:
-      seconds: on the clock.
-      cpu_seconds: that this process computed: no waits for the disk or for a busy machine.
+      seconds: wall-clock time.
+      cpu_seconds: time of this process on a core, without waits for the disk or a busy machine.
     """
 
     def __init__(self, stages: Mapping[str, Methods]) -> None:
@@ -66,7 +70,7 @@ class Stopwatch:
             self._running.pop()
 
     def _turn(self) -> None:
-        """What has passed belongs to the stage that is running."""
+        """Add the time since the last turn to the stage that is running."""
         now, cpu = perf_counter(), process_time()
         if self._running:
             self.seconds[self._running[-1]] += now - self._since
@@ -74,7 +78,7 @@ class Stopwatch:
         self._since, self._cpu_since = now, cpu
 
     def timed(self, method: Callable[..., Any], stage: str) -> Callable[..., Any]:
-        """The same method; of a generator the time in which it makes its items."""
+        """The method, timed; of a generator, the time in which it makes its items."""
         if inspect.isgeneratorfunction(method):
 
             @wraps(method)
@@ -99,7 +103,7 @@ class Stopwatch:
 
 @contextmanager
 def timed(stages: Mapping[str, Methods] = STAGES) -> Iterator[Stopwatch]:
-    """A stopwatch that runs along as long as this is open; the methods are as before afterwards."""
+    """A stopwatch of the methods inside the block; they are restored afterwards."""
     watch = Stopwatch(stages)
     named = [(stage, *method) for stage, methods in stages.items() for method in methods]
     own = [(owner, name, vars(owner).get(name)) for _, owner, name in named]

@@ -1,4 +1,4 @@
-"""What every study shares: rows that resume, a result that is never half written."""
+"""Studies: rows that resume, and a result that is never half written."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Study:
-    """A committed study: what to run, and what its rows add up to.
+    """A committed study: its rows, and how they are measured and summarised.
 
     Attributes:
       name: of its folder under runs/benchmarks.
-      specs: what identifies each row, from `quick`; plain numbers and strings.
-      measure: runs one row and returns it, its spec included; importable by name, for it
-        runs in a process of its own. It may keep files in the folder it is given.
-      headline: the named numbers that the rows add up to.
-      columns: of table.md, row keys in order; the commit of each row follows.
-      require: refuses, before anything is measured, rows that cannot be.
-      derived: a row with what follows from it and from other studies' committed rows, which may
-        have changed since it was measured.
-      alike: studies with the same `measure`, whose rows are taken over where the specs agree.
+      specs: what identifies each row, given `quick`; plain numbers and strings.
+      measure: runs one row and returns it, its spec included. It must be importable by name, as
+        it runs in a process of its own, and may keep files in the folder it is given.
+      headline: named numbers that summarise the rows.
+      columns: row keys in the order of table.md; the commit of each row follows.
+      require: raises, before anything is measured, if a row cannot be measured.
+      derived: a row with values that follow from it and from other studies' committed rows, which
+        may have changed since it was measured.
+      alike: studies with the same `measure`, whose rows are reused where the specs agree.
       picture: draws the rows into curves.png.
     """
 
@@ -66,13 +66,15 @@ class Study:
 
         Args:
           jobs: rows measured side by side.
-          again: measure all of it; a row counts until its new one is there.
+          again: measure every row; an old row is kept until its new one is measured.
+        Raises:
+          PrefrlError: the study is running already, or its result cannot be read.
         """
         folder = _folder(self.name, quick)
         work = folder / "work"
         work.mkdir(parents=True, exist_ok=True)
-        command = f"prefrl bench {self.name}{' --quick' * quick}"
-        source = commit()  # now: the tree may change while a study runs
+        command = f"prefrl bench {self.name}" + (" --quick" if quick else "")
+        source = commit()  # now, as the tree may change while a study runs
         made = _made(source)
         with _alone(work):
             specs = self.specs(quick)
@@ -84,10 +86,10 @@ class Study:
             done = len(specs) - len(missing)
             console.print(
                 f"{self.name}: {done} rows done, {len(missing)} to go"
-                + " (--again measures all)" * (not missing),
+                + ("" if missing else " (--again measures all)"),
                 highlight=False,
             )
-            if rows and rows != _read_rows(folder):  # changed: nothing to wait for
+            if rows and rows != _read_rows(folder):  # write changes without waiting for a row
                 self._write(folder, rows, len(specs), command, source)
             with StudyProgress(done, len(specs), console) as progress:
                 for row in _run_all(self.measure, missing, work, jobs):
@@ -104,13 +106,13 @@ class Study:
         console.print(f"written: {folder / 'result.json'}", soft_wrap=True, highlight=False)
 
     def _known(self, quick: bool) -> list[Row]:
-        """Rows of earlier calls, its own first: a study goes on where it stopped."""
+        """Rows of earlier calls, the study's own first."""
         return [
             row for study in (self.name, *self.alike) for row in _read_rows(_folder(study, quick))
         ]
 
     def _write(
-        self, folder: Path, rows: Sequence[Row], wanted: int, command: str, source: str
+        self, folder: Path, rows: Sequence[Row], n_rows: int, command: str, source: str
     ) -> None:
         result = {
             "study": self.name,
@@ -119,7 +121,7 @@ class Study:
             "date": time.strftime("%Y-%m-%d"),
             "machine": {"cores": os.cpu_count(), "processor": _processor()},
             "versions": {k: v for k, v in versions().items() if k not in ("commit", "platform")},
-            "rows_missing": wanted - len(rows),
+            "rows_missing": n_rows - len(rows),
             "rows": rows,
             "headline": dict(self.headline(rows)),
         }
@@ -134,7 +136,7 @@ class Study:
 
 
 def _made(source: str) -> Row:
-    """What a row is measured with, kept with it: a study may go on elsewhere."""
+    """What a row is measured with, kept in the row: a study may be continued elsewhere."""
     own = {"commit": source, "date": time.strftime("%Y-%m-%d"), "cores": os.cpu_count()}
     return own | {"torch": versions()["torch"]}
 
@@ -147,13 +149,13 @@ def _read_rows(folder: Path) -> list[Row]:
     """The rows that are measured already.
 
     Raises:
-      PrefrlError: they cannot be read.
+      PrefrlError: their file cannot be read.
     """
     path = folder / "result.json"
     result = read_json(path)
     if path.exists() and not result:
         raise PrefrlError(
-            f"{path} is damaged: mend it, or move it away to measure all its rows anew"
+            f"{path} is damaged: fix it, or move it away to measure all its rows again"
         )
     rows: list[Row] = result.get("rows", [])
     return rows
@@ -161,21 +163,27 @@ def _read_rows(folder: Path) -> list[Row]:
 
 @contextmanager
 def _alone(work: Path) -> Iterator[None]:
-    """Keep a second call of the same study out."""
+    """Keep out a second call of the same study.
+
+    Raises:
+      PrefrlError: the study is running already.
+    """
     with (work / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise PrefrlError(f"{work} is in use: this study is running already") from None
+            raise PrefrlError(
+                f"{work} is in use: this study is running already; wait for it, or stop it first"
+            ) from None
         yield
 
 
 def _run_all(
     measure: Callable[[Row, Path], Row], specs: Sequence[Row], work: Path, jobs: int
 ) -> Any:
-    """Rows as they are done; one process each, so that none inherits another's state.
+    """Rows as they are done, each from a process of its own, so that none inherits state.
 
-    One that fails keeps none from being measured; it is told when they are.
+    A failing row does not stop the others; its error is raised at the end.
     """
     if not specs:
         return
@@ -199,16 +207,18 @@ def _run_all(
             raise failed[0]
     except BrokenProcessPool:
         raise MachineError(
-            "the process of a row ended (out of memory?): run the study again, it goes on from "
-            "the rows that are done"
+            "the process of a row ended (out of memory?): run the study again, it continues with "
+            "the rows that are missing"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What it returns, importable by name, in a process that has done nothing before.
+    """What a function returns in a process that has done nothing before.
 
+    Args:
+      function: importable by name.
     Raises:
       MachineError: the process ended without an answer.
     """
@@ -221,7 +231,8 @@ def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
         answer = ours.recv()
     except EOFError:
         raise MachineError(
-            f"the process of {function.__name__}{arguments} ended: see its message above"
+            f"the process of {function.__name__}{arguments} ended: fix what its message above "
+            "says, and run the study again"
         ) from None
     process.join()
     return answer
@@ -230,7 +241,7 @@ def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
 def in_turn(
     function: Callable[..., Any], sides: Sequence[str], turn: int, *arguments: Any
 ) -> dict[str, Any]:
-    """What a function has for each side, each in a fresh process; every other turn backwards."""
+    """What a function returns for each side, in fresh processes; odd turns reverse the order."""
     order = sides if turn % 2 == 0 else sides[::-1]
     return {side: in_fresh_process(function, side, *arguments) for side in order}
 

@@ -1,4 +1,4 @@
-"""The README's table of results, from the committed studies; `results.py` writes it there."""
+"""The README's table of results, made from the committed studies; `results.py` writes it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 
 from prefrl.bench import loop
 from prefrl.bench.agents import AGENTS
-from prefrl.bench.arms import OF_THE_PAPER, headline_name
+from prefrl.bench.arms import BUDGETS, OF_THE_PAPER, budget_arm, headline_name, leak_of
+from prefrl.bench.statistics import iqm
 from prefrl.bench.study import BENCHMARKS, Row
-from prefrl.bench.tasks import BUDGETS, ENVIRONMENT_TASKS, LONG_TASKS, budget_arm, iqm, leak_of
+from prefrl.bench.tasks import ENVIRONMENT_TASKS, LONG_TASKS
 from prefrl.evaluate import LEAKS
 from prefrl.rundir import read_json
 
@@ -59,7 +60,7 @@ LINES: dict[str, dict[str, tuple[str, str]]] = {
     },
     "ablations": {"all_of_it": (f"{_AT_50}: score", ".2f")}
     | {
-        f"{headline_name(name)}_minus_all": (f"{_AT_50}, {name}: score more", ".2f")
+        f"{headline_name(name)}_minus_all": (f"{_AT_50}, {name}: difference in score", ".2f")
         for name in OF_THE_PAPER
     },
     "teachers": {
@@ -137,7 +138,7 @@ LINES: dict[str, dict[str, tuple[str, str]]] = {
         "trainer_ratio": ("Trainer's steps per second while a script answers every 3 s", ".2f"),
     },
 }
-"""Study, then headline name: how the table calls it, and how its number is written."""
+"""By study and headline key: the text of the line, and the format of its number."""
 
 NAMES: dict[str, dict[tuple[str, str], str]] = {
     "loop": loop.NAMES,
@@ -152,41 +153,8 @@ NAMES: dict[str, dict[tuple[str, str], str]] = {
         ("deceptive_grasp", "cross"): "real_with_cross",
     },
 }
-"""Study, then task and arm of its rows: the headline's name for what they are numbers of."""
+"""By study, then task and arm: the headline key that these rows add up to."""
 
-NOTE = """\
-- **Scores** are of the final policy: 0 is a random one and 1 the mean of the same PPO on the true
-  reward with return normalisation, whose seeds are in docs/results.md. They are means over seeds,
-  with the lowest and the highest; of four tasks together interquartile means of all their runs, of
-  the seeds that every task has, without the lowest and the highest quarter (plain means are in
-  docs/results.md). In parentheses are 95 % of a bootstrap of the seeds.
-- **Nobody answered:** in every study a program compares the true returns of two clips. For
-  backflip, one leg, grasp and Enduro beside others the true return is of a reward that we wrote
-  (`envs/`), so these show that labels carry such a reward, and not that people taught it.
-- **Tasks:** HalfCheetah and Pendulum are Gymnasium's. The others are variants (`envs/`) that no
-  fall ends, MuJoCo's without a cost of torques: their returns are not those of other papers.
-- **Labels** are those offered, of which the gate asks fewer: 64 to 77 % of HalfCheetah's from 50
-  on, at least 93 % of the others'.
-- **Seeds.** Settings were chosen on 0 to 4, Hopper's entropy bonus on 4 and 5; `labels` and
-  `public` have seeds from 5 on. The others have 0 and following, on which settings were chosen, and
-  may flatter: Hopper scores 1.20 on 0 to 2 and 0.83 on 3 to 5. `public`, `teachers` and `gate` have
-  three each, `one-leg` two, whose mean describes neither, `atari` one. Rewards are fitted between
-  rollouts unless said, so that a row repeats with its commit and its versions; another commit may
-  round differently, which is another run (runs/LOG.md: 3,936 and 6,040 by one seed).
-- **Method.** HalfCheetah-v5, Hopper, Walker2d and Pendulum have sixteen members of one layer and a
-  bonus for disagreement, all but the first an explorer; the rest have the defaults.
-- **Leak audit:** the best of three rewards that know nothing (+1, -1, a random network), each the
-  interquartile mean of its seeds, and the highest of any seed, of as many steps. Shuffled
-  labels score what an untrained policy does, each time alike: the loop notices that they predict
-  nothing and gives no reward.
-- **Hopper's** agent has an entropy bonus that helps it here and costs RL on the true reward:
-  without it, and with an earlier form of Hopper's reward, RL came to 2,578 points, by which the
-  mean of these runs is 0.89 (runs/LOG.md). In the share of the labeler that errs it counts with
-  three seeds, in its own with six.
-- **The public figures** are said to be the best of a benchmark of PPO from labels; where it was
-  published is not on record here, so the ratios are no citation.
-- **InvertedDoublePendulum's** 1 is the mean of a run of RL that learned, 9,324 points, and of one
-  that did not, -1,328."""
 EMPTY = "No results yet: `prefrl bench loop` and others measure them."
 
 
@@ -196,7 +164,7 @@ def read_results(benchmarks: Path = BENCHMARKS) -> dict[str, Mapping[str, Any]]:
 
 
 def table(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """Markdown: one line for every headline number that is there and that LINES names."""
+    """Markdown: a line for every number in LINES that the results have."""
     rows = []
     for study, lines in LINES.items():
         result = results.get(study, {})
@@ -205,36 +173,34 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
                 number = _with_interval(result["headline"], name, shape)
                 measured: list[Row] = result.get("rows", [])
                 mine = [row for row in measured if _names(study, row) == name]
+                # Of several tasks only the study itself has as many audits of each.
                 one = len({row["task"] for row in mine}) == 1
-                audits = (
-                    [result, *results.values()] if one else [result]
-                )  # of several, as many of each
-                beside = _spread(mine, shape), _audit(audits, mine, shape)
-                rows.append(f"| {' | '.join([text, number, *beside])} | `{result['command']}` |")
+                audits = [result, *results.values()] if one else [result]
+                cells = [text, number, _range(mine, shape), _audit(audits, mine, shape)]
+                rows.append(f"| {' | '.join(cells)} | `{result['command']}` |")
     if not rows:
         return EMPTY
-    return "\n".join(
-        [NOTE, "", "| | measured | seeds | leak audit | again |", "|---|---:|---|---:|---|", *rows]
-    )
+    head = ["| | measured | seeds | leak audit | again |", "|---|---:|---|---:|---|"]
+    return "\n".join([*head, *rows])
 
 
 def _with_interval(headline: Mapping[str, float], name: str, shape: str) -> str:
-    """A number, and its 95 % in parentheses where they are known."""
+    """A number, with its 95 % interval in parentheses if it has one."""
     number, ends = number_of(headline[name], shape), interval_of(headline, name, shape)
     return f"{number} ({ends})" if ends else number
 
 
 def interval_of(headline: Mapping[str, float], name: str, shape: str) -> str:
-    """The 95 % of a headline's number, or "" where it has none."""
+    """The 95 % interval of a headline's number, or "" if it has none."""
     ends = [headline.get(f"{name}_{end}") for end in ("low", "high")]
     return "" if None in ends else " to ".join(number_of(end, shape) for end in ends)
 
 
 def between(page: str, name: str, block: str) -> str:
-    """A page with `block` between the markers of a name.
+    """A page with `block` between the two markers of a name.
 
     Raises:
-      ValueError: the markers are not there, once each and in order.
+      ValueError: the markers are not in the page once each and in order.
     """
     start, end = f"<!-- {name}:start -->", f"<!-- {name}:end -->"
     before, found, rest = page.partition(start)
@@ -244,8 +210,8 @@ def between(page: str, name: str, block: str) -> str:
     return f"{before}{start}\n{block}\n{end}{after}"
 
 
-def _spread(rows: Sequence[Row], shape: str) -> str:
-    """How many seeds a number is of, and the lowest and the highest."""
+def _range(rows: Sequence[Row], shape: str) -> str:
+    """The number of seeds, and the lowest and the highest of them."""
     numbers = [row.get("score", row.get("flips", row.get("real"))) for row in rows]
     scores = [number for number in numbers if number is not None]
     if not scores:
@@ -254,10 +220,10 @@ def _spread(rows: Sequence[Row], shape: str) -> str:
 
 
 def _audit(studies: Iterable[Mapping[str, Any]], rows: Sequence[Row], shape: str) -> str:
-    """The highest score of the rows' task on a reward that knows nothing, and that of any seed.
+    """The best IQM of a leak on the rows' tasks, and the highest score of any seed.
 
     Args:
-      studies: whose audits of as many steps count, the first one's where two have the same.
+      studies: their audits with as many steps count, the first study's if two have the same.
     """
     wanted = {(row["task"], row.get("steps")) for row in rows}
     found: dict[tuple[str | None, str, int], float] = {}
@@ -274,13 +240,13 @@ def _audit(studies: Iterable[Mapping[str, Any]], rows: Sequence[Row], shape: str
 
 
 def _names(study: str, row: Row) -> str | None:
-    """The headline's name for what a row is a number of."""
+    """The headline key that a row belongs to."""
     return NAMES.get(study, {}).get((row.get("task", ""), row.get("arm", "")))
 
 
 def number_of(value: float | None, shape: str) -> str:
-    """As the tables have it: never a zero with a minus."""
+    """A number as the tables have it, without a minus before zero."""
     if value is None or not math.isfinite(value):
         return "unknown"
-    sign = "+" * shape.startswith("+")
+    sign = "+" if shape.startswith("+") else ""
     return format(value, f"{sign}z{shape.removeprefix('+')}")

@@ -1,4 +1,4 @@
-"""The same loop with six simulated teachers: what their failings cost, and what doubt mends."""
+"""The loop with six simulated teachers: the cost of their errors, and the benefit of doubt."""
 
 from __future__ import annotations
 
@@ -7,26 +7,21 @@ from pathlib import Path
 
 from prefrl.bench.arms import TAUGHT, headline_name, teacher_arm
 from prefrl.bench.curves import draw_intervals
-from prefrl.bench.loop import run_study, score_matrix
+from prefrl.bench.runs import score_matrix, study_of_runs
+from prefrl.bench.statistics import mean_interval, ratio_interval, with_ends
 from prefrl.bench.study import Row
-from prefrl.bench.tasks import (
-    mean_interval,
-    ratio_interval,
-    seed_by_seed,
-    seeds_wanted,
-    with_ends,
-)
+from prefrl.bench.tasks import seed_by_seed, seeds_wanted
 from prefrl.types import Array
 
 TASKS = ("half_cheetah", "hopper", "pendulum")
 ERRING = ("mistake", "mistake, doubted")
-"""Those whose share of an oracle's score is of interest."""
+"""Teachers whose scores are also divided by the oracle's."""
 
 
 def headline(rows: Sequence[Row]) -> Mapping[str, float]:
-    """Mean score over tasks and seeds of each teacher whose seeds are all there.
+    """Mean score over tasks and seeds of each teacher that has all its seeds.
 
-    Each has 95 % of a stratified bootstrap beside it.
+    Each has its 95 % interval.
     """
     scores, found = _scores(rows), dict[str, float]()
     for teacher, mine in scores.items():
@@ -38,7 +33,7 @@ def headline(rows: Sequence[Row]) -> Mapping[str, float]:
 
 
 def _scores(rows: Sequence[Row]) -> dict[str, Array]:
-    """Of each teacher whose seeds are all there, (seeds, tasks)."""
+    """Scores of each teacher that has all its seeds, (seeds, tasks)."""
     return {
         teacher: scores
         for teacher in TAUGHT
@@ -58,7 +53,7 @@ def picture(rows: Sequence[Row], path: Path) -> None:
     draw_intervals(intervals, path, "score: 1 is PPO on the true reward", 1)
 
 
-TEACHERS_STUDY = run_study(
+STUDY = study_of_runs(
     name="teachers",
     specs=specs,
     headline=headline,

@@ -1,8 +1,8 @@
-"""How long a person waits for the next pair, and what a person costs the trainer.
+"""A person's wait for the next pair, and the trainer's speed while a person answers.
 
-Each row trains a run whose first answers are there at once, in a process of its own, and measures
-it for a while: with somebody who answers a pair every three seconds in the viewer's own window,
-drawn under SDL's dummy driver, or with nobody there.
+Each row trains a run in a process of its own, gives it its first answers at once, and measures it
+for a while: with a script that answers a pair every three seconds in the viewer's own window, drawn
+under SDL's dummy driver, or with nobody.
 """
 
 from __future__ import annotations
@@ -29,13 +29,17 @@ from prefrl.types import MachineError, Preference
 
 TASKS: Mapping[str, str] = {"half_cheetah": "HalfCheetah-v5", "pong": "prefrl/Pong-v0"}
 CHANGED = (
-    *("--steps", "50000000", "--labels", "50000", "--ask-above", "0"),
-    *("--set", "labels.first_share=0.0008", "--set", "reward.max_epochs=2"),
-    *("--set", "labels.warmup_steps=4096", "--set", "labels.ask_every=2048"),
+    "--steps=50000000",
+    "--labels=50000",
+    "--ask-above=0",
+    "--set=labels.first_share=0.0008",
+    "--set=reward.max_epochs=2",
+    "--set=labels.warmup_steps=4096",
+    "--set=labels.ask_every=2048",
 )
-"""In their presets: they do not end; 40 first answers; then more is asked than anybody answers, as
-what is measured is the wait for a pair and not for a question; passes are short, as a game has few
-steps in a minute."""
+"""Changes in the tasks' presets: the run does not end, has 40 first answers, and then always has
+pairs that wait for an answer, so that the time to show one is measured; passes are short, as a game
+has few steps in a minute."""
 LABELLED, NOBODY = "labelled", "nobody"
 REPEATS, SECONDS = 3, 120.0
 EVERY = 3.0
@@ -44,7 +48,7 @@ _START_SECONDS = 600.0
 
 
 def measure(spec: Row, work: Path) -> Row:
-    """Steps a second of the trainer, and the person's waits where there is one."""
+    """The trainer's steps per second, and the person's waits if there is one."""
     run = RunDir(work / f"{spec['task']}-{spec['arm']}-{spec['repeat']}")
     shutil.rmtree(run.path, ignore_errors=True)
     with _trainer(spec["task"], run), ComparisonStore(run.store_path) as store:
@@ -63,7 +67,7 @@ def measure(spec: Row, work: Path) -> Row:
 
 
 class _Meter:
-    """Steps a second between the first and the last pass of the trainer that were seen."""
+    """The trainer's steps per second between the first and the last of its passes seen."""
 
     def __init__(self, run: RunDir) -> None:
         self._path, self._seen = run.metrics_path, list[tuple[float, float]]()
@@ -82,9 +86,9 @@ class _Meter:
     def rate(self) -> float:
         if len(self._seen) < 3:
             raise MachineError(
-                f"{self._path} has too few passes to measure a pace by: lower labels.ask_every"
+                f"{self._path} has too few passes to measure a speed: lower labels.ask_every"
             )
-        (began, first), (ended, last) = self._seen[1], self._seen[-1]  # [0] may be an old one
+        (began, first), (ended, last) = self._seen[1], self._seen[-1]  # [0] may be from before
         return (last - first) / (ended - began)
 
 
@@ -111,18 +115,24 @@ def _trainer(task: str, run: RunDir) -> Iterator[None]:
 
 def _wait(trainer: subprocess.Popen[bytes], deadline: float) -> None:
     if trainer.poll() is not None or time.monotonic() > deadline:
-        raise MachineError(f"a trainer of the study did not begin ({trainer.args!r})")
+        raise MachineError(
+            f"a trainer of the study did not start: run {trainer.args!r} to see why, fix that, and "
+            "run the study again"
+        )
     time.sleep(0.1)
 
 
 def _answer_first(run: RunDir, store: ComparisonStore) -> None:
-    """The first batch by its true returns, until the trainer has made its first pass."""
+    """Answer the first batch by its true returns, until the trainer has made its first pass."""
     deadline = time.monotonic() + _START_SECONDS
     while not read_last(run.metrics_path):
         query = store.claim("study")
         if query is None or query.id is None:
             if time.monotonic() > deadline:
-                raise MachineError(f"no pass of the trainer in {run.path}")
+                raise MachineError(
+                    f"no pass of the trainer in {run.path} after {_START_SECONDS:.0f} s: see its "
+                    "message above, or run the study while the machine is less busy"
+                )
             time.sleep(0.1)
             continue
         left = query.left.true_return > query.right.true_return
@@ -130,7 +140,7 @@ def _answer_first(run: RunDir, store: ComparisonStore) -> None:
 
 
 def _label(run: RunDir, meter: _Meter, spec: Row) -> list[float]:
-    """Seconds from each answer to the next pair on the screen; the viewer has its own process."""
+    """Seconds from each answer to the next pair on the screen, in a viewer process."""
     numbers = (str(spec[key]) for key in ("seconds", "every", "repeat"))
     person = subprocess.Popen(
         [sys.executable, "-m", "viewer.paced", str(run.path), *numbers], stdout=subprocess.PIPE
@@ -141,13 +151,16 @@ def _label(run: RunDir, meter: _Meter, spec: Row) -> list[float]:
     assert person.stdout is not None
     said = person.stdout.read()
     if person.returncode:
-        raise MachineError(f"the viewer of the study ended with status {person.returncode}")
+        raise MachineError(
+            f"the viewer of the study ended with status {person.returncode}: fix what its message "
+            "above says, and run the study again"
+        )
     waits: list[float] = json.loads(said)
     return waits
 
 
 def specs(quick: bool) -> Sequence[Row]:
-    """Both arms in turns: what else the machine does meets them alike."""
+    """Specs with the arms in turns, so that other load on the machine affects both alike."""
     repeats, seconds = (1, 45.0) if quick else (REPEATS, SECONDS)
     return [
         {"task": task, "arm": arm, "repeat": repeat, "seconds": seconds, "every": EVERY}
@@ -158,7 +171,7 @@ def specs(quick: bool) -> Sequence[Row]:
 
 
 def headline(rows: Sequence[Row]) -> Mapping[str, float]:
-    """Of the tasks the worse one; ratios are of neighbouring rows, and their median counts."""
+    """Waits and speed by task, and of the worse task; ratios are medians over pairs of rows."""
     waits, ratios, found = list[float](), list[float](), dict[str, float]()
     for task in TASKS:
         labelled, nobody = (
@@ -179,7 +192,7 @@ def headline(rows: Sequence[Row]) -> Mapping[str, float]:
     return found
 
 
-VIEWER = Study(
+STUDY = Study(
     name="viewer",
     specs=specs,
     measure=measure,

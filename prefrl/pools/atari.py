@@ -7,25 +7,12 @@ from typing import Any
 
 import cv2
 import numpy as np
+from gymnasium.envs.registration import registry
 
 from prefrl.types import Array
 
-IDS = frozenset(
-    f"prefrl/{name}-v0"
-    for name in (
-        "Atari",
-        "BeamRider",
-        "Breakout",
-        "Enduro",
-        "Pong",
-        "Qbert",
-        "Seaquest",
-        "SpaceInvaders",
-    )
-)
-"""Gymnasium's ids; EnduroStayEven reads the game's memory within a step, and is not among them."""
 TAKES = frozenset({"game", "penalty", "hidden"})
-"""Keyword arguments of `envs.atari.AtariEnv`: all but how it draws."""
+"""Keyword arguments of `envs.atari.AtariEnv`, all but `render_mode`."""
 KWARGS: dict[str, Any] = {
     "stack_num": 1,
     "use_fire_reset": False,  # it presses FIRE for a frame alone, and in games that need none
@@ -33,8 +20,14 @@ KWARGS: dict[str, Any] = {
     "img_width": 160,
 }
 """For EnvPool: whole screens, each the maximum of the last two of four frames."""
-SIZE = 84
-STACKED = 4
+
+
+def is_game(env_id: str) -> bool:
+    """Whether an id of Gymnasium's registry is an AtariEnv.
+
+    EnduroStayEven is not: it reads the game's memory within a step.
+    """
+    return env_id in registry and registry[env_id].entry_point == "envs.atari:AtariEnv"
 
 
 def task_name(game: str) -> str:
@@ -43,37 +36,44 @@ def task_name(game: str) -> str:
 
 
 def is_same(env: Any) -> bool:
-    """Whether EnvPool plays an AtariEnv's game alike.
+    """Whether EnvPool plays an AtariEnv's game in the same way.
 
-    It takes all screens to have 210 rows, and all games to know an action that does nothing.
+    EnvPool expects every screen to have 210 rows and every game an action that does nothing.
     """
     return tuple(env.ale.getScreenDims()) == (210, 160) and env.can_wait
 
 
 class AtariCopies:
-    """Copies of one game, side by side; `prefrl.pools.vec.Copies` says what they do.
+    """Copies of one game, side by side (see `prefrl.pools.vec.Copies`).
 
-    As in `AtariEnv` no end of a game is told, and what starts a game and goes on after a lost life
-    is done for the agent within the step. A step has no render state: EnvPool does not give away
-    the emulator's.
+    As in `AtariEnv` the end of a game is not reported, and the action that starts a game, or
+    resumes it after a lost life, is taken for the agent within the step. A step has no render
+    state, because EnvPool does not expose the emulator's.
 
     Args:
       pool: EnvPool's, made with KWARGS.
       n: copies.
+      shape: of an observation, (stacked frames, height, width).
       hidden: rectangles (top, bottom, left, right) of the screen to paint black.
       penalty: points that the end of a game costs.
       resume: the action that starts a game; 0 is no action.
     """
 
     def __init__(
-        self, pool: Any, n: int, hidden: Sequence[Sequence[int]], penalty: float, resume: int
+        self,
+        pool: Any,
+        n: int,
+        shape: Sequence[int],
+        hidden: Sequence[Sequence[int]],
+        penalty: float,
+        resume: int,
     ) -> None:
         self._pool, self._penalty, self._resume = pool, penalty, resume
         self._hidden = [
             (slice(top, bottom), slice(left, right)) for top, bottom, left, right in hidden
         ]
         self._lives = np.zeros(n, dtype=np.int32)
-        self._frames = np.zeros((n, STACKED, SIZE, SIZE), dtype=np.uint8)
+        self._frames = np.zeros((n, *shape), dtype=np.uint8)
 
     def reset(self, which: Array) -> Array:
         frames = self._shown(self._begin(which))
@@ -111,9 +111,8 @@ class AtariCopies:
         return screens[:, 0].copy(), points.copy(), over.copy()
 
     def _shown(self, screens: Array) -> Array:
-        """(N, 210, 160), which are painted on, to (N, 84, 84)."""
+        """Frames (N, height, width) of screens (N, 210, 160), painting these in place."""
         for rows, columns in self._hidden:
             screens[:, rows, columns] = 0
-        return np.stack(
-            [cv2.resize(s, (SIZE, SIZE), interpolation=cv2.INTER_AREA) for s in screens]
-        )
+        size = self._frames.shape[:1:-1]  # (width, height)
+        return np.stack([cv2.resize(s, size, interpolation=cv2.INTER_AREA) for s in screens])

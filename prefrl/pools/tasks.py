@@ -1,14 +1,14 @@
-"""Which of EnvPool's tasks equals which Gymnasium environment, and how it is read.
+"""EnvPool's tasks that equal a Gymnasium environment, and how their states are read.
 
-EnvPool 1.2 simulates with MuJoCo 3.6; Ant and Humanoid follow Gymnasium on that version bit by bit.
-Newer versions of MuJoCo differ in the last digits, and a little more where contacts are computed
-anew: these two.
+EnvPool 1.2 simulates with MuJoCo 3.6; Ant and Humanoid equal Gymnasium's on that version bit by
+bit. Newer versions of MuJoCo differ in the last digits, and a little more for these two, whose
+contacts they compute differently.
 
-What is not here has no equal: environments of one's own, those whose reward EnvPool does not know
-(HopperBackflip, HalfCheetahOneLeg, DeceptiveGrasp, EnduroStayEven), and those that end where ours
-go on (CartPole-v0, InvertedDoublePendulum-v0, MountainCarContinuous-v0): EnvPool begins anew after
-every end. Its Pendulum is another: at the highest speed it still turns by what the torque would
-have made of that, up to 0.05 rad a step further than Gymnasium's.
+Environments that are missing here have no equal: those of users, those whose reward EnvPool does
+not know (HopperBackflip, HalfCheetahOneLeg, DeceptiveGrasp, EnduroStayEven), and those that EnvPool
+ends and resets where ours go on (CartPole-v0, InvertedDoublePendulum-v0,
+MountainCarContinuous-v0). EnvPool's Pendulum differs: at the highest speed it still turns by what
+the torque would have added, up to 0.05 rad a step further than Gymnasium's.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from prefrl.types import Array
 
 @dataclass(frozen=True)
 class Task:
-    """How a task of EnvPool's becomes one of Gymnasium's.
+    """How one of EnvPool's tasks becomes one of Gymnasium's.
 
     Attributes:
       name: EnvPool's id.
       observe: what EnvPool returns, (E, *), to Gymnasium's observations, (E, *obs_shape).
-      draw: the same and the actions, (E, *action_shape), to what `prefrl.render_states` reads,
-        (E, S).
+      draw: what EnvPool returns and the actions, (E, *action_shape), to render states as
+        `prefrl.render_states` reads them, (E, S).
       kwargs: for EnvPool.
       takes: keyword arguments of Gymnasium's environment that mean the same to EnvPool.
       bonus: what EnvPool's reward lacks, (E,), from what it returns.
@@ -54,8 +54,8 @@ _LOCOMOTION = frozenset(
         "terminate_when_unhealthy",
     }
 )
-_FASTEST = 10.0
-"""Hopper's and Walker2d's observations clip velocities there."""
+_MAX_VELOCITY = 10.0
+"""Bound to which Hopper's and Walker2d's observations clip velocities."""
 
 
 def _locomotion(
@@ -68,15 +68,16 @@ def _locomotion(
     bonus: Callable[[Array], Array] | None = None,
     **kwargs: Any,
 ) -> Task:
-    """A runner or a swimmer, which EnvPool shows with all of its positions.
+    """A runner or a swimmer.
 
-    Those that the agent must not see draw it again.
+    EnvPool returns all of its positions: those that the agent does not observe are needed to draw
+    it again.
 
     Args:
-      nq, nv: its positions and velocities, which come first in what EnvPool returns.
-      hidden: so many positions, the first, are not observed.
-      more: numbers observed after the velocities.
-      clipped: whether observed velocities are.
+      nq, nv: number of positions and velocities, which come first in what EnvPool returns.
+      hidden: how many of the first positions are not observed.
+      more: how many numbers are observed after the velocities.
+      clipped: whether observed velocities are clipped.
     """
     end = nq + nv + more
 
@@ -84,7 +85,7 @@ def _locomotion(
         obs = raw[:, hidden:end].copy()
         if clipped:
             velocities = obs[:, nq - hidden :]
-            np.clip(velocities, -_FASTEST, _FASTEST, out=velocities)
+            np.clip(velocities, -_MAX_VELOCITY, _MAX_VELOCITY, out=velocities)
         return obs
 
     def draw(raw: Array, actions: Array) -> Array:
@@ -101,7 +102,7 @@ def _as_is(raw: Array) -> Array:
 
 
 def _state(raw: Array, actions: Array) -> Array:
-    """What is observed is the state."""
+    """The state, which is what is observed."""
     return raw.astype(np.float64)
 
 
@@ -128,7 +129,7 @@ def _poles(raw: Array, actions: Array) -> Array:
 
 
 def _ant_is_up(raw: Array) -> Array:
-    """Ant's healthy reward as `envs.locomotion.AntEnv` has it, (E,).
+    """Healthy reward of `envs.locomotion.AntEnv`, (E,).
 
     Args:
       raw: from its positions on, (E, *): x, y, z, and the torso's quaternion.
@@ -167,7 +168,7 @@ TASKS: dict[str, Task] = {
 
 
 class TaskCopies:
-    """Copies of one task, side by side; `prefrl.pools.vec.Copies` says what they do.
+    """Copies of one task, side by side (see `prefrl.pools.vec.Copies`).
 
     Args:
       pool: EnvPool's.

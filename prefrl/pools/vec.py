@@ -1,4 +1,4 @@
-"""An SB3 VecEnv of EnvPool's copies, and what is refused before there is one."""
+"""An SB3 VecEnv of EnvPool's copies, and the checks before it is built."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from prefrl.recorder import RENDER_STATE
 from prefrl.types import Array, PrefrlError
 
 _NEVER = 2**30
-"""EnvPool's time limit: it counts one past it, in 32 bits."""
+"""EnvPool's time limit; it counts one past it, in 32 bits."""
 _REMEDY = "use --vec auto"
 
 
 class Copies(Protocol):
-    """Environments side by side, which begin anew only when they are told to."""
+    """Environments side by side, which start a new episode only when `reset` tells them to."""
 
     def reset(self, which: Array) -> Array:
-        """Begin new episodes in some copies.
+        """Start new episodes in some copies.
 
         Args:
           which: their numbers, rising, (N,).
@@ -52,13 +52,13 @@ class Copies(Protocol):
 class PoolVecEnv(VecEnv):
     """EnvPool's copies as SB3's DummyVecEnv shows Gymnasium's.
 
-    EnvPool by itself begins a new episode a step after the last one's end, and ends one at its
-    time limit for good; here both are as SB3 wants them. Copies get new seeds in a new pool, for
-    EnvPool takes none later; so a pool is made at the first reset, and at each after `seed`.
+    EnvPool itself starts a new episode a step after the end of the last one, and reports its time
+    limit as a termination; here both are as SB3 expects. As EnvPool takes seeds only when a pool is
+    made, a pool is made at the first reset, and at each reset after `seed`.
 
     Args:
-      build: the copies, from a seed for each.
-      limit: steps after which an episode is cut; None: never.
+      build: makes the copies from a seed for each.
+      limit: steps after which an episode is truncated; None: never.
     """
 
     def __init__(
@@ -110,14 +110,14 @@ class PoolVecEnv(VecEnv):
 
     def _running(self) -> Copies:
         if self._copies is None:
-            raise RuntimeError("reset() comes before the first step")
+            raise RuntimeError("call reset() before the first step")
         return self._copies
 
     def close(self) -> None:
         self._copies = None  # EnvPool's threads end with it
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        if attr_name != "render_mode":  # SB3 asks for it, and nothing is drawn here
+        if attr_name != "render_mode":  # SB3 reads it, and nothing is drawn here
             raise AttributeError(f"EnvPool's copies have no attribute {attr_name!r}: {_REMEDY}")
         return [None for _ in self._get_indices(indices)]
 
@@ -137,7 +137,7 @@ class PoolVecEnv(VecEnv):
 
 def draws(env_id: str) -> bool:
     """Whether steps of an environment on EnvPool can be drawn again."""
-    return env_id not in atari.IDS
+    return not atari.is_game(env_id)
 
 
 def pool_vec_env(
@@ -151,13 +151,13 @@ def pool_vec_env(
 
     Args:
       env_id: Gymnasium's.
-      probe: Gymnasium's environment, made with `kwargs`; it says how the equal has to look.
-      limit: steps after which an episode is cut.
+      probe: Gymnasium's environment, made with `kwargs`, whose spaces the copies have.
+      limit: steps after which an episode is truncated.
     Raises:
-      PrefrlError: there is no equal, or no EnvPool.
+      PrefrlError: there is no equal, or EnvPool is not installed.
     """
     _check_installed()
-    build = _game(env_id, probe, kwargs) if env_id in atari.IDS else _task(env_id, kwargs)
+    build = _game(env_id, probe, kwargs) if atari.is_game(env_id) else _task(env_id, kwargs)
     spaces = probe.observation_space, probe.action_space
     return PoolVecEnv(build, n_envs, *spaces, limit)
 
@@ -178,7 +178,7 @@ def _task(env_id: str, kwargs: Mapping[str, Any]) -> Callable[[list[int]], Copie
     if env_id not in TASKS:
         raise PrefrlError(f"{env_id} has no equal in EnvPool: {_REMEDY}")
     task = TASKS[env_id]
-    settings = dict(task.kwargs) | _honoured(env_id, kwargs, task.takes)
+    settings = dict(task.kwargs) | _accepted(env_id, kwargs, task.takes)
     return lambda seeds: TaskCopies(task, _pool(task.name, seeds, settings))
 
 
@@ -186,15 +186,20 @@ def _game(
     env_id: str, probe: gym.Env[Any, Any], kwargs: Mapping[str, Any]
 ) -> Callable[[list[int]], Copies]:
     env: Any = probe.unwrapped
-    _honoured(env_id, kwargs, atari.TAKES)  # the probe has read them
+    _accepted(env_id, kwargs, atari.TAKES)  # the probe has read them
     if not atari.is_same(env):
         raise PrefrlError(f"EnvPool plays the game {env.game!r} in another way: {_REMEDY}")
-    name, play = atari.task_name(env.game), (env.hidden, env.penalty, env.resume)
+    name = atari.task_name(env.game)
+    play = env.observation_space.shape, env.hidden, env.penalty, env.resume
     return lambda seeds: atari.AtariCopies(_pool(name, seeds, atari.KWARGS), len(seeds), *play)
 
 
-def _honoured(env_id: str, kwargs: Mapping[str, Any], takes: Iterable[str]) -> dict[str, Any]:
-    """The keyword arguments, the time limit left out, if EnvPool takes them all."""
+def _accepted(env_id: str, kwargs: Mapping[str, Any], takes: Iterable[str]) -> dict[str, Any]:
+    """The keyword arguments without the time limit.
+
+    Raises:
+      PrefrlError: EnvPool does not take one of them.
+    """
     given = {name: value for name, value in kwargs.items() if name != "max_episode_steps"}
     others = {name: value for name, value in given.items() if name not in takes}
     if others:
@@ -206,10 +211,10 @@ def _honoured(env_id: str, kwargs: Mapping[str, Any], takes: Iterable[str]) -> d
 
 @cache
 def _envpool() -> Any:
-    """EnvPool, imported without a trace: it would have all that follows draw with Matplotlib's Agg.
+    """EnvPool, with the environment variables restored that its import changes.
 
-    It sets MPLBACKEND, which Matplotlib reads at its import and child processes inherit, such as
-    a notebook's kernel, whose pictures are lost then.
+    It sets MPLBACKEND to Agg, which Matplotlib reads at its import and child processes inherit,
+    such as a notebook's kernel, whose pictures would be lost.
     """
     import matplotlib  # noqa: F401
 
@@ -225,7 +230,7 @@ def _envpool() -> Any:
 def _pool(name: str, seeds: Sequence[int], settings: Mapping[str, Any]) -> Any:
     """EnvPool's pool of a task, a copy for each seed.
 
-    More threads than cores or copies only wait.
+    It has no more threads than cores or copies: others would only wait.
     """
     pool = _envpool().make_gymnasium(
         name,
@@ -236,7 +241,7 @@ def _pool(name: str, seeds: Sequence[int], settings: Mapping[str, Any]) -> Any:
         **settings,
     )
     with warnings.catch_warnings():
-        # It asks for its space, which nothing else does, at the first reset, and keeps it.
+        # The first reset reads the space, which warns, and the pool caches it.
         warnings.filterwarnings("ignore", ".*precision lowered by casting")
         pool.observation_space  # noqa: B018
     return pool
