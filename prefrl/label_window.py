@@ -1,4 +1,4 @@
-"""The window that `prefrl train --labeler human` opens: `prefrl label`, in a process of its own."""
+"""The window that `prefrl train --labeler human` opens: `prefrl label`, in a separate process."""
 
 from __future__ import annotations
 

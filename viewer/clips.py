@@ -64,7 +64,7 @@ class ClipProcess:
             raise
 
     def draw(self, segments: Sequence[Segment]) -> list[Clip]:
-        """Their clips, in order; takes as long as drawing takes.
+        """Clips of segments, in order; returns when all are drawn.
 
         Raises:
           PrefrlError: a segment was recorded without render states, or the environment cannot

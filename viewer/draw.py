@@ -209,7 +209,7 @@ def _footer(
 def _legend(
     surface: pygame.Surface, places: Layout, keys: Mapping[str, Action], review: bool
 ) -> None:
-    """Every key, over the dimmed window, in two columns."""
+    """All keys, in two columns over the dimmed window."""
     _dim(surface)
     text, line = places.text, round(1.5 * places.text)
     rows = _legend_rows(keys, review)
@@ -249,7 +249,7 @@ def _legend_rows(keys: Mapping[str, Action], review: bool) -> list[tuple[str, st
 
 def _waiting(view: View, words: WindowText) -> Sequence[str]:
     if view.away:
-        return ("Nobody seems to be here.", "Press any key for clips of today's agent.")
+        return ("Nobody seems to be here.", "Press any key for clips of the newest agent.")
     return tuple(words.waiting.splitlines())
 
 

@@ -70,7 +70,7 @@ class ReadyPair:
 
 
 class Feeder:
-    """Claims queries, draws their clips and renews the leases, in a thread of its own.
+    """Claims queries, draws their clips and renews the leases, in a background thread.
 
     Args:
       clips: used by this thread alone from now on; the caller closes it.

@@ -38,7 +38,7 @@ class ReviewController:
     Args:
       rows: the answers, in the order in which they are shown.
       reward: the run's.
-      labeler: name written beside a correction.
+      labeler: name stored with a correction.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ def most_disagreed(
 
 
 class _Pages:
-    """Draws the current page and its neighbours, in a thread of its own."""
+    """Draws the current page and its neighbours, in a background thread."""
 
     def __init__(self, draw: Callable[[int], _Drawn], n: int) -> None:
         self._draw, self._n = draw, n

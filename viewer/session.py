@@ -71,10 +71,10 @@ def perform_all(
 
 
 class LabelController:
-    """Answers into the store, pairs out of the feeder.
+    """Takes pairs from the feeder, and writes answers to the store.
 
     Args:
-      labeler: name written beside each answer.
+      labeler: name stored with each answer.
       worker: who holds the leases.
     """
 

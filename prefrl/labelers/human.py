@@ -1,4 +1,4 @@
-"""A person: answers arrive through the comparison store, from another process."""
+"""People as labelers: their answers come through the comparison store, from another process."""
 
 from __future__ import annotations
 

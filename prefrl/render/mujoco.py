@@ -43,7 +43,7 @@ def draw_fast(env: gym.Env[Any, Any], size: int) -> None:
 
 
 def make_current(env: gym.Env[Any, Any]) -> None:
-    """Draw into this environment's own GL context: there is one current context in a thread."""
+    """Draw into this environment's own GL context: a thread has one current context."""
     plain: Any = env.unwrapped
     plain.mujoco_renderer.viewer.make_context_current()
 

@@ -41,7 +41,7 @@ def play(
     seed: int,
     deterministic: bool = False,
 ) -> Generator[Step]:
-    """Steps of the policy in a fresh environment, episode after episode, without end.
+    """Endless episodes of the policy in a new environment, step by step.
 
     Args:
       env: of the run, which can be drawn; one copy of it is made.

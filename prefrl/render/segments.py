@@ -96,7 +96,7 @@ class SegmentRenderer:
         return np.array(picture)
 
     def close(self) -> None:
-        """Gymnasium's classic control quits pygame: close a window of your own first."""
+        """Close the environment. Gymnasium's classic control quits pygame: close windows first."""
         if self._is_mujoco:
             mujoco.free(self._env)
         self._env.close()

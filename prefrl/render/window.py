@@ -64,7 +64,7 @@ class Playback:
 
 @contextmanager
 def display(title: str, otherwise: str) -> Iterator[None]:
-    """A display to show a window on.
+    """Open a display for a window.
 
     Args:
       otherwise: what else a person can do where there is no display.

@@ -58,8 +58,8 @@ def render(data: RunData) -> str:
         people.section(data),
         page.section(
             "Reward model",
-            "How well the ensemble predicts answers that it was not trained on, and whether it "
-            "knows when it does not know.",
+            "How well the ensemble predicts answers that it was not trained on, and whether it is "
+            "unsure where it is wrong.",
             _reward(data),
         ),
         page.section(
@@ -238,22 +238,22 @@ def _reward(data: RunData) -> list[str]:
         page.card(
             "Accuracy, loss and temperature of the fits",
             plots.fit(data.rows),
-            "A held-out loss far over the training loss means that answers are learned by heart; "
-            "the temperature divides the predicted returns so that the confidence stays honest.",
+            "A held-out loss far over the training loss means that answers are memorised; the "
+            "temperature divides the predicted returns so that the confidence is calibrated.",
             "No fit yet: the reward is first fitted when the first batch is answered.",
         ),
         page.card(
             "Calibration",
             evaluation_plots.calibration(evaluation),
             "Of the pairs on which the ensemble is 80 percent sure, 80 percent should be right: "
-            "points under the dashed line are overconfident, points over it too careful.",
+            "points under the dashed line are overconfident, points over it underconfident.",
             f"No reliability yet: {missing}.",
         ),
         page.card(
             "Is the gate right?",
             evaluation_plots.gate_errors(evaluation),
-            "The gate earns its keep if the pairs that it lets through are the ones the ensemble "
-            "would get wrong without asking.",
+            "The gate is right if the pairs that it lets through are the ones that the ensemble "
+            "gets wrong without asking.",
             f"No error rates yet: {missing}.",
         ),
         page.card(

@@ -178,7 +178,7 @@ def score(evaluation: Mapping[str, Any], missing: str) -> Plot | None:
 def _bars(
     ax: Axes, bars: list[Bar], low: float = 0.0, high: float = math.inf, span: float = math.inf
 ) -> None:
-    """Horizontal bars, cut at low and high; the value stands in a bar that has room for it."""
+    """Draw horizontal bars, cut at low and high; a value stands in its bar where there is room."""
     for y, (_, value, colour, write) in enumerate(bars):
         end = min(max(value, low), high)
         right = value >= 0

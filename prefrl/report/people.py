@@ -26,14 +26,14 @@ from prefrl.store import AnswerRow, CheckRow
 TITLE = "Labels by people"
 ABOUT = (
     "How fast and how well people answered. A few of the pairs are checks: they look like any "
-    "other and train nothing, but what to answer is known."
+    "other and train nothing, but their right answer is known."
 )
 
 _SHARES = ("Same answer again", "Obvious pairs right", "Left chosen")
 
 
 def section(data: RunData) -> str:
-    """The section, or "" where nobody but simulated labelers was asked."""
+    """The section, or "" where only simulated labelers were asked."""
     people = data.people
     if people.rows:
         return page.section(TITLE, ABOUT, _cards(people))
@@ -70,16 +70,16 @@ def _cards(people: PeoplesAnswers) -> list[str]:
         page.card(
             "Checks",
             plots.checks(work),
-            "The line should stay near the top: down at the dashed line answers are no better "
-            "than tossed coins, and a tall band means that there were few checks to judge by.",
+            "The line should stay near the top: at the dashed line answers are no better than "
+            "chance, and a tall band means that there were few checks to judge by.",
             "No checks yet: one pair in twenty is one, as soon as there is something to check.",
         ),
         page.card(
             "Left or right",
             plots.sides(work),
-            "Sides are drawn by lot, so half of the choices should fall on the left: a band that "
-            "keeps clear of the dashed line is a habit, not a judgement.",
-            "No choices yet: nothing but ties and pairs of which nobody can tell.",
+            "Sides are random, so half of the choices should fall on the left: a band that keeps "
+            "clear of the dashed line shows a habit, not a judgement.",
+            "No choices yet: only ties and incomparable pairs.",
         ),
     ]
     if len(people.names) > 1:
@@ -89,7 +89,7 @@ def _cards(people: PeoplesAnswers) -> list[str]:
 
 
 def figures(people: PeoplesAnswers) -> list[Figure]:
-    """The numbers over the plots: of everybody, over all the time."""
+    """The figures over the plots, of everybody's answers."""
     found = quality(people.answers, people.checks)
     again, right, left = _SHARES
     return [

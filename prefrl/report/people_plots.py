@@ -188,7 +188,7 @@ def checks(work: Work) -> Plot | None:
         (BLUE, "line", f"share of the last {CHECKS_OVER}"),
         (BLUE, "band", "95 % interval"),
         (ORANGE, "dot", "one that was missed"),
-        (MUTED, "dash", "tossed coins"),
+        (MUTED, "dash", "chance"),
     )
     absent = [title for title in kinds if title not in drawn]
     notes = tuple(f"Not asked yet: {title[0].lower()}{title[1:]}." for title in absent)

@@ -132,7 +132,7 @@ def disagreement(rows: Rows) -> Plot | None:
 
 
 def _band(ax: Axes, band: Array, asked: Array, gate: Array) -> list[LegendKey]:
-    """Percentiles, what was asked, and the gate; returns the legend."""
+    """Draw percentiles, what was asked, and the gate; returns the legend."""
     data = thin(band)
     ax.fill_between(data[:, 0], data[:, 1], data[:, 3], color=BLUE, alpha=0.2, linewidth=0)
     line(ax, band[:, [0, 2]], BLUE)
@@ -187,7 +187,7 @@ def fit(rows: Rows) -> Plot | None:
 
 
 def _noisy(ax: Axes, data: Array, colour: str) -> None:
-    """The values faint, their moving average over them; markers where they are few."""
+    """Draw values faintly under their moving average, with markers where they are few."""
     data = thin(data)
     few = "o" if len(data) < 12 else ""
     ax.plot(
@@ -204,7 +204,7 @@ def _noisy(ax: Axes, data: Array, colour: str) -> None:
 
 
 def line(ax: Axes, data: Array, colour: str) -> None:
-    """A line, with markers where there are too few points to see one."""
+    """Draw a line, with markers where it has few points."""
     data = thin(data)
     marker = "o" if len(data) < 12 else ""
     ax.plot(data[:, 0], data[:, 1], color=colour, marker=marker, markersize=4, clip_on=not marker)

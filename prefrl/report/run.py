@@ -40,7 +40,7 @@ class PeoplesAnswers:
 
     @property
     def rows(self) -> list[AnswerRow | CheckRow]:
-        """Both kinds, in the order of time."""
+        """Answers and checks, in the order of time."""
         return sorted([*self.answers, *self.checks], key=lambda row: row.answered_at)
 
     @property
@@ -49,7 +49,7 @@ class PeoplesAnswers:
         return [name for name, _ in Counter(row.labeler for row in self.rows).most_common()]
 
     def of(self, name: str) -> PeoplesAnswers:
-        """One labeler's."""
+        """Answers and checks of one labeler."""
         return PeoplesAnswers(
             tuple(row for row in self.answers if row.labeler == name),
             tuple(row for row in self.checks if row.labeler == name),
