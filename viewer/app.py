@@ -90,8 +90,8 @@ class Window:
 
     def _events(self) -> Iterator[pygame.event.Event]:
         waiting = self._state.pair is None and not self._state.away
-        longest = _MAX_WAIT_FOR_PAIR if waiting else _MAX_WAIT
-        seconds = min(next_change(self._state), longest)
+        max_wait = _MAX_WAIT_FOR_PAIR if waiting else _MAX_WAIT
+        seconds = min(next_change(self._state), max_wait)
         first = pygame.event.wait(max(1, round(1000 * seconds)))
         yield first
         yield from pygame.event.get()
