@@ -40,8 +40,8 @@ def choose_backend() -> str:
     wanted = os.environ.get(MUJOCO_GL, "").strip().lower()
     if wanted and wanted not in _BACKENDS:
         raise PrefrlError(
-            f"MUJOCO_GL={wanted} must be one of {', '.join(_BACKENDS)}: correct it, or unset it and "
-            "the one that works is found"
+            f"MUJOCO_GL={wanted} must be one of {', '.join(_BACKENDS)}: correct it, or unset it "
+            "and the one that works is found"
         )
     failures = {}
     for name in [wanted] if wanted else _BACKENDS:
