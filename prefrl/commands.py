@@ -225,7 +225,7 @@ def video(
 
 def watch(run: RunDir, console: Console, *, size: int, seed: int, deterministic: bool) -> None:
     """Show the policy of a run's newest checkpoint in a window, with its reward bars."""
-    from prefrl.render.window import Player, display, show
+    from prefrl.render.window import Playback, display, show
     from prefrl.run import newest_checkpoint
 
     checkpoint = newest_checkpoint(run)
@@ -238,7 +238,7 @@ def watch(run: RunDir, console: Console, *, size: int, seed: int, deterministic:
             highlight=False,
         )
         with _playing(run.config(), checkpoint, seed, deterministic) as endless:
-            show(Player(endless, renderer, size))
+            show(Playback(endless, renderer, size))
 
 
 def label(

@@ -235,18 +235,27 @@ def load(path: Path, base: RunConfig | None = None) -> RunConfig:
     Raises:
       PrefrlError: it cannot be read, or has an unknown key or a value that cannot be used.
     """
+    tables = read_toml(path)
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        return from_mapping(tables, base)
+    except PrefrlError as error:
+        raise PrefrlError(f"{path}: {error}") from None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a configuration file, whatever their keys.
+
+    Raises:
+      PrefrlError: it cannot be read, or is not valid TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise PrefrlError(f"no configuration file {path}: check the path") from None
     except OSError as error:
         raise PrefrlError(f"cannot read a configuration from {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise PrefrlError(f"{path} is not valid TOML: {error}") from None
-    try:
-        return from_mapping(tables, base)
-    except PrefrlError as error:
-        raise PrefrlError(f"{path}: {error}") from None
 
 
 def presets() -> dict[str, Path]:

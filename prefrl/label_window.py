@@ -1,4 +1,4 @@
-"""The window that `prefrl train --labeler human` opens: `prefrl label`, in a process of its own."""
+"""The window that `prefrl train --labeler human` opens: `prefrl label`, in a separate process."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from prefrl.console import say
 from prefrl.render.segments import has_display
 from prefrl.rundir import RunDir
 
@@ -25,7 +26,7 @@ def label_window(run: RunDir, console: Console) -> Iterator[None]:
     out are.
     """
     if not has_display():
-        _say(
+        say(
             console,
             f"no display, so no window opens here: log in to this machine with `ssh -X`, and "
             f"`prefrl label {run.path}` opens it there; training waits for its first answers alone",
@@ -56,9 +57,5 @@ def label_window(run: RunDir, console: Console) -> Iterator[None]:
 def _tell(window: subprocess.Popen[bytes], log: Path, run: RunDir, console: Console) -> None:
     """Wait for the window's end, and print what it said."""
     window.wait()
-    _say(console, log.read_text(encoding="utf-8", errors="replace").strip())
-    _say(console, f"the window is closed: `prefrl label {run.path}` opens it again")
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, soft_wrap=True, highlight=False, markup=False)
+    say(console, log.read_text(encoding="utf-8", errors="replace").strip())
+    say(console, f"the window is closed: `prefrl label {run.path}` opens it again")

@@ -19,6 +19,7 @@ import numpy as np
 import tomli_w
 
 from prefrl.config import RunConfig, load, to_mapping
+from prefrl.files import whole_file
 from prefrl.types import MachineError, PrefrlError
 
 _PACKAGES = (
@@ -247,9 +248,8 @@ def commit() -> str:
 
 def write_whole(path: Path, text: str) -> None:
     """A text file that a reader finds whole or not at all, whenever the writer is killed."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def to_json(value: Any, indent: int | None = None) -> str:

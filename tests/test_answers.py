@@ -135,7 +135,7 @@ def test_a_resumed_run_does_with_what_people_answered(prefrl: Prefrl, done: Path
         ),
         (["prefrl/CartPole-v0", "--answers", "text"], "text is no comparison store"),
         (["prefrl/CartPole-v0", "--answers", "void"], "void holds 0 answers to learn from, and"),
-        (["prefrl/CartPole-v0", "--answers", "other"], "other holds something else than compari"),
+        (["prefrl/CartPole-v0", "--answers", "other"], "other holds something other than compar"),
         (["prefrl/CartPole-v0", "--answers", "folder"], "folder holds no answers (no store.sqlite"),
         (["--resume", "done", "--answers", "done"], "leave out --answers"),
     ],

@@ -415,7 +415,7 @@ def test_clips_are_drawn() -> None:
         (segment,) = env.sample_segments(1, 8, default_rng(0))
     assert segment.true_return == 8
     with SegmentRenderer("CartPole-v1") as renderer:
-        pictures = renderer.frames(segment)
+        pictures = renderer.frames(segment.render_states)
     assert len(pictures) == 8 and (pictures[0] != pictures[-1]).any()
 
 

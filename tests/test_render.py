@@ -92,7 +92,7 @@ def recorded(env: gym.Env[Any, Any], live: Live, steps: int = 40) -> tuple[list[
 def same_pixels(segments: list[Segment], screen: Array, renderer: SegmentRenderer) -> None:
     for segment in segments:
         shown = screen[segment.step - len(segment) : segment.step]
-        np.testing.assert_array_equal(renderer.frames(segment), shown)
+        np.testing.assert_array_equal(renderer.frames(segment.render_states), shown)
 
 
 def make(env_id: str) -> gym.Env[Any, Any]:
@@ -128,14 +128,14 @@ from prefrl.store.blobs import decode_segment
 for env_id in ("HalfCheetah-v5", "Pendulum-v1"):
     segment = decode_segment(open(env_id, "rb").read(), 0)
     with SegmentRenderer(env_id, size=96) as renderer:
-        np.save(env_id + ".npy", renderer.frames(segment))
+        np.save(env_id + ".npy", renderer.frames(segment.render_states))
 """
     here = {}
     for env_id in ("HalfCheetah-v5", "Pendulum-v1"):
         segment = random_segment(env_id)
         (tmp_path / env_id).write_bytes(encode_segment(segment))
         with SegmentRenderer(env_id, size=SIZE) as renderer:
-            here[env_id] = renderer.frames(segment)
+            here[env_id] = renderer.frames(segment.render_states)
     environ = os.environ | {"PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environ, check=True)
     for env_id, frames in here.items():
@@ -160,13 +160,13 @@ def test_renderers_side_by_side_do_not_mix() -> None:
     alone = []
     for env_id, segment in zip(ids, segments, strict=True):
         with SegmentRenderer(env_id, size=SIZE) as renderer:
-            alone.append(renderer.frames(segment))
+            alone.append(renderer.frames(segment.render_states))
     cheetah, hopper = (SegmentRenderer(env_id, size=SIZE) for env_id in ids)
-    np.testing.assert_array_equal(cheetah.frames(segments[0]), alone[0])
-    np.testing.assert_array_equal(hopper.frames(segments[1]), alone[1])
-    np.testing.assert_array_equal(cheetah.frames(segments[0]), alone[0])
+    np.testing.assert_array_equal(cheetah.frames(segments[0].render_states), alone[0])
+    np.testing.assert_array_equal(hopper.frames(segments[1].render_states), alone[1])
+    np.testing.assert_array_equal(cheetah.frames(segments[0].render_states), alone[0])
     hopper.close()
-    np.testing.assert_array_equal(cheetah.frames(segments[0]), alone[0])
+    np.testing.assert_array_equal(cheetah.frames(segments[0].render_states), alone[0])
     cheetah.close()
 
 
@@ -317,7 +317,9 @@ def test_states_keep_their_dtype_to_the_store_and_back() -> None:
     assert segment.render_states.dtype == np.uint8
     back = decode_segment(encode_segment(segment), segment.step)
     with SegmentRenderer("tests/Lamp-v0") as renderer:
-        np.testing.assert_array_equal(renderer.frames(back), renderer.frames(segment))
+        np.testing.assert_array_equal(
+            renderer.frames(back.render_states), renderer.frames(segment.render_states)
+        )
 
 
 @pytest.mark.parametrize(
@@ -351,4 +353,4 @@ def test_a_segment_without_states_cannot_be_drawn() -> None:
         SegmentRenderer("tests/Lamp-v0") as renderer,
         pytest.raises(PrefrlError, match="recorded without any"),
     ):
-        renderer.frames(bare)
+        renderer.frames(bare.render_states)

@@ -62,7 +62,7 @@ def test_a_users_choice_that_does_not_work(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(PrefrlError, match="MUJOCO_GL=osmesa does not work on this machine: unset"):
         gl.choose_backend()
     monkeypatch.setenv(gl.MUJOCO_GL, "metal")
-    with pytest.raises(PrefrlError, match="MUJOCO_GL=metal: one of egl, osmesa, glfw is wanted"):
+    with pytest.raises(PrefrlError, match="MUJOCO_GL=metal must be one of egl, osmesa, glfw:"):
         gl.choose_backend()
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from prefrl.metrics import append_metrics, read_metrics
 from prefrl.progress import describe
-from prefrl.report import build, plots, quality, write_report
+from prefrl.report import build, evaluation_plots, plots, write_report
 from prefrl.report import page as report_page
 from prefrl.report.build import render
 from prefrl.report.run import read_run
@@ -280,7 +280,7 @@ def test_moving_average_on_literals() -> None:
 
 
 def test_wilson_interval_on_a_known_case() -> None:
-    low, high = quality.wilson(np.array([0.5, 1.0]), np.array([100.0, 10.0]))
+    low, high = evaluation_plots.wilson(np.array([0.5, 1.0]), np.array([100.0, 10.0]))
     assert low == pytest.approx([0.4038, 0.7225], abs=1e-4)  # Wilson 1927
     assert high == pytest.approx([0.5962, 1.0], abs=1e-4)
 
@@ -294,10 +294,10 @@ def test_readings_say_what_the_numbers_say() -> None:
         "labels": plots.labels(rows),
         "fit": plots.fit(rows),
         "gate": plots.disagreement(rows),
-        "calibration": quality.calibration(evaluation()),
-        "errors": quality.gate_errors(evaluation()),
-        "segments": quality.segment_returns(evaluation()),
-        "score": quality.score(evaluation(), "no audit"),
+        "calibration": evaluation_plots.calibration(evaluation()),
+        "errors": evaluation_plots.gate_errors(evaluation()),
+        "segments": evaluation_plots.segment_returns(evaluation()),
+        "score": evaluation_plots.score(evaluation(), "no audit"),
     }
     readings = {name: plot and plot.reading.replace("\xa0", " ") for name, plot in told.items()}
     assert readings == {
@@ -313,8 +313,9 @@ def test_readings_say_what_the_numbers_say() -> None:
 
 def test_what_is_not_known_draws_nothing() -> None:
     assert plots.returns([], {}) is plots.labels([]) is plots.disagreement([]) is None
-    assert plots.fit([{"step": 1}]) is quality.calibration({}) is quality.gate_errors({}) is None
-    assert quality.segment_returns({"predictor": None}) is quality.score({}, "") is None
+    assert plots.fit([{"step": 1}]) is evaluation_plots.calibration({}) is None
+    assert evaluation_plots.gate_errors({}) is evaluation_plots.score({}, "") is None
+    assert evaluation_plots.segment_returns({"predictor": None}) is None
 
 
 def figures(run: Path) -> dict[str, tuple[str, str]]:
@@ -361,7 +362,7 @@ def test_a_missing_half_is_named() -> None:
     plot = plots.returns([{"step": 1, "true_return": 3.0}], {})
     assert plot is not None
     assert plot.notes == ("No predicted return yet: no reward has been fitted.",)
-    score = quality.score({"normalised_score": 0.5, "leak_audit": None}, "run it")
+    score = evaluation_plots.score({"normalised_score": 0.5, "leak_audit": None}, "run it")
     assert score is not None
     assert score.notes == ("run it",)
 
@@ -393,10 +394,10 @@ def test_any_part_of_an_evaluation_may_be_unusable(path: str, junk: Any) -> None
         inner = inner[key]
     inner[leaf] = junk
     for plot in (
-        quality.calibration(table),
-        quality.gate_errors(table),
-        quality.segment_returns(table),
-        quality.score(table, ""),
+        evaluation_plots.calibration(table),
+        evaluation_plots.gate_errors(table),
+        evaluation_plots.segment_returns(table),
+        evaluation_plots.score(table, ""),
     ):
         assert plot is None or not re.search(r"\bnan\b", plot.svg)
 
@@ -498,7 +499,7 @@ def test_a_run_that_has_not_begun_has_a_page(tmp_path: Path) -> None:
 
 
 def test_a_dollar_in_a_plot_is_a_dollar() -> None:
-    plot = quality.score({"leak_audit": {"<$x_1$>": 0.5}}, "")
+    plot = evaluation_plots.score({"leak_audit": {"<$x_1$>": 0.5}}, "")
     assert plot is not None
     assert "&lt;$x_1$&gt;</text>" in plot.svg
 
@@ -538,7 +539,7 @@ def test_it_can_be_written_again(tmp_path: Path) -> None:
 
 
 def test_no_run_folder_is_the_users_mistake(tmp_path: Path) -> None:
-    with pytest.raises(PrefrlError, match="not a run folder"):
+    with pytest.raises(PrefrlError, match="nowhere holds no run"):
         write_report(tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
 

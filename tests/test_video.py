@@ -30,7 +30,7 @@ from prefrl.render import window
 from prefrl.render.bars import BLUE, ORANGE
 from prefrl.render.film import film_paths, pictures, shrunk, stride_for, write_gif, write_mp4
 from prefrl.render.play import Step, play
-from prefrl.render.window import Player
+from prefrl.render.window import Playback
 from prefrl.types import Array, PrefrlError
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -319,23 +319,23 @@ def endless() -> Iterator[Step]:
 
 def test_the_window_keeps_the_pace_of_the_clock() -> None:
     painter: Any = Painter(fps=20)
-    player = Player(endless(), painter, 320)
-    assert player.advance(0) is not None, "the first step at once"
-    assert player.advance(0.02) is None, "not due yet"
+    playback = Playback(endless(), painter, 320)
+    assert playback.advance(0) is not None, "the first step at once"
+    assert playback.advance(0.02) is None, "not due yet"
     for _ in range(10):
-        player.advance(0.1)
+        playback.advance(0.1)
     assert painter.drawn == [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20], "two steps in 0.1 s"
-    player.paused = True
-    assert player.advance(100) is None
-    player.paused = False
-    player.advance(100)
+    playback.paused = True
+    assert playback.advance(100) is None
+    playback.paused = False
+    playback.advance(100)
     assert painter.drawn[-1] == 25, "after a break it goes on, a quarter of a second on at most"
 
 
 def test_a_true_reward_appears_in_the_window_when_there_is_one() -> None:
     painter: Any = Painter(fps=10)
-    player = Player(endless(), painter, 320)
-    frames = [frame for _ in range(50) if (frame := player.advance(0.1)) is not None]
+    playback = Playback(endless(), painter, 320)
+    frames = [frame for _ in range(50) if (frame := playback.advance(0.1)) is not None]
     assert len({frame.shape for frame in frames}) == 1
     assert not any(bar(frame, ORANGE) for frame in frames[:39])
     assert bar(frames[-1], ORANGE) > 50
@@ -360,11 +360,11 @@ def test_the_window_shows_pauses_and_closes(
     shown_nowhere: None, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
     painter: Any = Painter(fps=1000)
-    player = Player(endless(), painter, 320)
+    playback = Playback(endless(), painter, 320)
     seen: list[tuple[bool, Any]] = []
-    advance = Player.advance
+    advance = Playback.advance
 
-    def scripted(self: Player, seconds: float) -> Array | None:
+    def scripted(self: Playback, seconds: float) -> Array | None:
         surface = pygame.display.get_surface()
         seen.append((self.paused, None if surface is None else surface.get_size()))
         if len(seen) in (3, 6):
@@ -375,10 +375,10 @@ def test_the_window_shows_pauses_and_closes(
             pygame.event.post(pygame.event.Event(pygame.QUIT))
         return advance(self, seconds)
 
-    monkeypatch.setattr(Player, "advance", scripted)
+    monkeypatch.setattr(Playback, "advance", scripted)
     with window.display("a title", "look away"):
         assert pygame.display.get_caption()[0] == "a title"
-        window.show(player)
+        window.show(playback)
     assert not pygame.display.get_init()
     assert [paused for paused, _ in seen] == [False] * 3 + [True] * 3 + [False] * 3
     assert seen[-1][1] == (320 + 2 * 84, 320)
@@ -388,9 +388,9 @@ def test_watch_plays_a_run(
     prefrl: Prefrl, trained: Path, shown_nowhere: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes = []
-    advance = Player.advance
+    advance = Playback.advance
 
-    def scripted(self: Player, seconds: float) -> Array | None:
+    def scripted(self: Playback, seconds: float) -> Array | None:
         picture = advance(self, seconds)
         if picture is not None:
             sizes.append(picture.shape)
@@ -398,7 +398,7 @@ def test_watch_plays_a_run(
             press(pygame.K_ESCAPE)
         return picture
 
-    monkeypatch.setattr(Player, "advance", scripted)
+    monkeypatch.setattr(Playback, "advance", scripted)
     done = prefrl("watch", "done")
     assert done.status == 0, done.err
     assert "checkpoint 000000002048; Space pauses, Escape closes" in done.out
@@ -432,9 +432,9 @@ def test_a_real_window_beside_mujoco() -> None:
         SegmentRenderer("HalfCheetah-v5", size=320) as renderer,
     ):
         steps = (Step(state, 1.0, 1.0) for _ in range(10_000))
-        player = Player(steps, renderer, 320)
+        playback = Playback(steps, renderer, 320)
         pygame.time.set_timer(pygame.QUIT, 1500, loops=1)
-        window.show(player)
+        window.show(playback)
         screen = pygame.display.get_surface()
         assert screen is not None and screen.get_size() == (320 + 2 * 84, 320)
 

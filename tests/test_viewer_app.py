@@ -27,8 +27,8 @@ def test_who_ends_the_window_during_an_answer_ends_it(
     try:
         with ComparisonStore(run.store_path) as store, Sitting(run, store) as ann:
             store.add(questions(3))
-            wait_until(lambda: ann.feeder.waiting() == 3)
-            window = Window(ann.desk, bindings({}))
+            wait_until(lambda: ann.ahead() == 3)
+            window = Window(ann.controller, bindings({}))
             while window._state.looked < DEBOUNCE:
                 window.turn()
             answer = store.answer

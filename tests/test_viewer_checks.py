@@ -224,5 +224,5 @@ def test_without_answers_and_true_reward_there_is_no_check(store: ComparisonStor
     run = run_at(Path(store.where).parent / "run")
     with ComparisonStore(run.store_path) as own, Sitting(run, own, checks=0.9) as ann:
         own.add(questions(12))
-        wait_until(lambda: ann.feeder.waiting() == 8)
+        wait_until(lambda: ann.ahead() == 8)
         assert [ann.answer(Action.LEFT) for _ in range(12)] == list(range(1, 13))

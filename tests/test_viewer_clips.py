@@ -19,7 +19,7 @@ from prefrl.environments import make_env
 from prefrl.render import SegmentRenderer
 from prefrl.render.film import stride_for
 from prefrl.types import MachineError, PrefrlError, Segment
-from viewer.clips import MOST_FPS, ClipProcess, shown_steps
+from viewer.clips import MAX_FPS, ClipProcess, shown_steps
 
 ENVS = ["prefrl/CartPole-v0", "prefrl/Pong-v0"]
 
@@ -47,14 +47,14 @@ def test_the_last_step_is_always_shown(length: int, stride: int) -> None:
 
 @given(st.floats(0.5, 1000))
 def test_a_clip_has_no_more_pictures_a_second_than_are_seen(fps: float) -> None:
-    stride = stride_for(fps, MOST_FPS)
-    assert fps / stride <= MOST_FPS * (1 + 1e-6)
-    assert stride == 1 or fps / (stride - 1) > MOST_FPS
+    stride = stride_for(fps, MAX_FPS)
+    assert fps / stride <= MAX_FPS * (1 + 1e-6)
+    assert stride == 1 or fps / (stride - 1) > MAX_FPS
 
 
 @pytest.mark.parametrize(("fps", "stride"), [(15, 1), (30, 1), (50, 2), (60, 2), (125, 5)])
 def test_strides(fps: float, stride: int) -> None:
-    assert stride_for(fps, MOST_FPS) == stride
+    assert stride_for(fps, MAX_FPS) == stride
 
 
 @pytest.mark.parametrize("env_id", ENVS)
@@ -65,9 +65,9 @@ def test_the_process_draws_what_the_renderer_draws(env_id: str) -> None:
         clips = process.draw(segments)
         again = process.draw(segments[::-1])
     with SegmentRenderer(env_id, size=96) as renderer:
-        stride = stride_for(renderer.fps, MOST_FPS)
+        stride = stride_for(renderer.fps, MAX_FPS)
         for segment, clip, same in zip(segments, clips, again[::-1], strict=True):
-            pictures = renderer.frames(segment)[shown_steps(len(segment), stride)]
+            pictures = renderer.frames(segment.render_states)[shown_steps(len(segment), stride)]
             np.testing.assert_array_equal(clip.pictures, pictures)
             np.testing.assert_array_equal(same.pictures, pictures)
             assert (clip.stride, clip.fps) == (stride, renderer.fps / stride)

@@ -17,19 +17,21 @@ from PIL import Image
 
 from prefrl.types import Array, Preference, PrefrlError
 from viewer import text
-from viewer.draw import Said, draw
+from viewer.draw import ACTION_WORDS, WindowText, draw
 from viewer.keys import KEYS, bindings, shown
-from viewer.layout import LEAST_SIZE, LEAST_TEXT, USUAL_SIZE, hit, layout
+from viewer.layout import DEFAULT_SIZE, MIN_TEXT, hit, layout
 from viewer.state import CHOICES, Action, Pair, View, begin, present, view
 
 GOLDEN = Path(__file__).resolve().parent / "fixtures" / "viewer"
 WRITE = bool(os.environ.get("PREFRL_WRITE_GOLDEN"))
-"""Set it to draw the golden images anew, and look at each of them."""
+"""Set it to draw the golden images again, and look at each of them."""
 CLOSE = 1.5
 """Mean difference of a colour, of 255, that another version of a font or of SDL may make."""
 
 SHOWN = view(present(begin(0.0), Pair(1, (25, 20), 25.0), 0.0))
-SAID = Said(
+SMALL = (720, 520)
+"""The smallest window in which everything has its place."""
+WORDS = WindowText(
     "Choose the clip in which the dot is closer to the middle.",
     "37 of 900 labels  \u00b7  412 an hour",
     "training: 120,000 of 600,000 steps, 1,512 a second",
@@ -37,22 +39,22 @@ SAID = Said(
 )
 BARS = (tuple(np.sin(np.arange(25) / 4).tolist()), tuple((-np.cos(np.arange(20) / 5)).tolist()))
 LONG = "Choose the clip in which the hopper comes closer to a backflip: " + "a full turn " * 9
-VIEWS: dict[str, tuple[View, Said, tuple[int, int]]] = {
-    "shown": (replace(SHOWN, pictures=(5, 5), played=0.24), SAID, LEAST_SIZE),
-    "usual": (replace(SHOWN, pictures=(5, 5), played=0.24), SAID, USUAL_SIZE),
-    "wide": (replace(SHOWN, pictures=(5, 5), played=0.24, speed=0.5), SAID, (1600, 700)),
-    "hold": (replace(SHOWN, pictures=(24, 19), played=1.0, flash=True), SAID, LEAST_SIZE),
-    "paused": (replace(SHOWN, paused=True, focus=Action.TIE), SAID, LEAST_SIZE),
-    "focus": (replace(SHOWN, focus=Action.RIGHT), SAID, LEAST_SIZE),
-    "given": (replace(SHOWN, given=Preference.TIE), SAID, LEAST_SIZE),
-    "legend": (replace(SHOWN, legend=True), SAID, LEAST_SIZE),
-    "waiting": (replace(SHOWN, key=None, note="there is no answer to undo"), SAID, LEAST_SIZE),
-    "away": (replace(SHOWN, key=None, away=True), SAID, LEAST_SIZE),
-    "break": (replace(SHOWN, break_due=True), replace(SAID, instruction=LONG), LEAST_SIZE),
+VIEWS: dict[str, tuple[View, WindowText, tuple[int, int]]] = {
+    "shown": (replace(SHOWN, pictures=(5, 5), played=0.24), WORDS, SMALL),
+    "usual": (replace(SHOWN, pictures=(5, 5), played=0.24), WORDS, DEFAULT_SIZE),
+    "wide": (replace(SHOWN, pictures=(5, 5), played=0.24, speed=0.5), WORDS, (1600, 700)),
+    "hold": (replace(SHOWN, pictures=(24, 19), played=1.0, flash=True), WORDS, SMALL),
+    "paused": (replace(SHOWN, paused=True, focus=Action.TIE), WORDS, SMALL),
+    "focus": (replace(SHOWN, focus=Action.RIGHT), WORDS, SMALL),
+    "given": (replace(SHOWN, given=Preference.TIE), WORDS, SMALL),
+    "legend": (replace(SHOWN, legend=True), WORDS, SMALL),
+    "waiting": (replace(SHOWN, key=None, note="there is no answer to undo"), WORDS, SMALL),
+    "away": (replace(SHOWN, key=None, away=True), WORDS, SMALL),
+    "break": (replace(SHOWN, break_due=True), replace(WORDS, instruction=LONG), SMALL),
     "review": (
         replace(SHOWN, review=True, standing=Preference.RIGHT, pictures=(7, 7), played=0.3),
-        replace(SAID, trainer="the ensemble says left 83%", bars=BARS),
-        LEAST_SIZE,
+        replace(WORDS, trainer="the ensemble says left 83%", bars=BARS),
+        SMALL,
     ),
 }
 
@@ -71,10 +73,10 @@ def picture(x: int, height: int = 84, width: int = 84) -> Array:
     return drawn
 
 
-def drawn(of: View, said: Said, size: tuple[int, int]) -> Array:
+def drawn(of: View, words: WindowText, size: tuple[int, int]) -> Array:
     surface = pygame.Surface(size)
     pictures = None if of.key is None else (picture(10), picture(50))
-    draw(surface, of, pictures, said, bindings({}))
+    draw(surface, of, pictures, words, bindings({}))
     return np.ascontiguousarray(pygame.surfarray.array3d(surface).swapaxes(0, 1))
 
 
@@ -94,15 +96,15 @@ def test_the_window_looks_as_it_did(name: str) -> None:
 def test_no_two_of_them_look_alike(name: str) -> None:
     """What the tolerance lets through is smaller than what tells two states apart."""
     pixels = drawn(*VIEWS[name])
-    for other, (of, said, size) in VIEWS.items():
+    for other, (of, words, size) in VIEWS.items():
         if other != name and size == VIEWS[name][2]:
-            assert np.abs(drawn(of, said, size).astype(int) - pixels).mean() > 0.2, other
+            assert np.abs(drawn(of, words, size).astype(int) - pixels).mean() > 0.2, other
 
 
-@given(st.integers(LEAST_SIZE[0], 4000), st.integers(LEAST_SIZE[1], 2200), st.booleans())
+@given(st.integers(SMALL[0], 4000), st.integers(SMALL[1], 2200), st.booleans())
 def test_everything_has_its_place(width: int, height: int, review: bool) -> None:
     places = layout((width, height), review)
-    assert places.text >= LEAST_TEXT
+    assert places.text >= MIN_TEXT
     window = pygame.Rect(0, 0, width, height)
     boxes = [places.header, *places.clips, places.played, *places.buttons.values(), places.footer]
     boxes += list(places.bars) if review else []
@@ -119,8 +121,8 @@ def test_everything_has_its_place(width: int, height: int, review: bool) -> None
 @pytest.mark.parametrize("size", [(1, 1), (40, 30), (300, 2000), (5000, 100)])
 @pytest.mark.parametrize("name", ["shown", "legend", "review", "waiting"])
 def test_a_window_of_any_size_is_drawn(name: str, size: tuple[int, int]) -> None:
-    of, said, _ = VIEWS[name]
-    assert drawn(of, said, size).shape == (size[1], size[0], 3)
+    of, words, _ = VIEWS[name]
+    assert drawn(of, words, size).shape == (size[1], size[0], 3)
 
 
 def test_an_instruction_that_does_not_fit_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,29 +136,27 @@ def test_an_instruction_that_does_not_fit_says_so(monkeypatch: pytest.MonkeyPatc
     for times, whole in ((1, True), (30, False)):
         written.clear()
         text = " ".join(["but never one that lies down"] * times)
-        drawn(SHOWN, replace(SAID, instruction=text), LEAST_SIZE)
-        lines = written[: written.index(SAID.status)]
+        drawn(SHOWN, replace(WORDS, instruction=text), SMALL)
+        lines = written[: written.index(WORDS.status)]
         assert (" ".join(lines) == text) is whole
         assert len(lines) <= 3 and lines[-1].endswith("\u2026") is not whole
 
 
 @pytest.mark.parametrize("shape", [(84, 84), (210, 160), (400, 600), (480, 480)])
 def test_clips_keep_their_shape(shape: tuple[int, int]) -> None:
-    surface = pygame.Surface(USUAL_SIZE)
+    surface = pygame.Surface(DEFAULT_SIZE)
     white = np.full((*shape, 3), (250, 10, 10), np.uint8)
-    draw(surface, SHOWN, (white, white), SAID, bindings({}))
+    draw(surface, SHOWN, (white, white), WORDS, bindings({}))
     pixels = pygame.surfarray.array3d(surface).swapaxes(0, 1)
     red = (abs(pixels.astype(int) - (250, 10, 10)) < 5).all(-1)
-    left = red[:, : USUAL_SIZE[0] // 2]
+    left = red[:, : DEFAULT_SIZE[0] // 2]
     rows, columns = left.any(1).sum(), left.any(0).sum()
     assert rows / columns == pytest.approx(shape[0] / shape[1], rel=0.02)
     assert max(rows, columns) > 300
 
 
 def test_every_action_has_a_key_and_a_word() -> None:
-    from viewer.draw import WORDS
-
-    assert set(KEYS) == set(Action) == set(WORDS)
+    assert set(KEYS) == set(Action) == set(ACTION_WORDS)
     assert set(bindings({}).values()) == set(Action)
     assert all(shown(name) for names in KEYS.values() for name in names)
     assert set(CHOICES) <= set(Action)

@@ -22,7 +22,7 @@ from prefrl.render import window
 from prefrl.rundir import RunDir
 from prefrl.store import ComparisonStore
 from prefrl.types import Preference, Viewing
-from viewer.session import Desk
+from viewer.session import Controller
 from viewer.state import Action, Answer, Pair, PutBack, Skip, Undo
 
 Prefrl = Callable[..., Any]
@@ -192,7 +192,7 @@ def test_an_instruction_is_kept_with_the_run(prefrl: Prefrl, no_display: None) -
     ("env_id", "wanted"),
     [
         ("prefrl/CartPole-v0", "Choose the clip in which the pole is kept upright"),
-        ("CartPole-v1", viewer.label.UNKNOWN),
+        ("CartPole-v1", viewer.label.DEFAULT_INSTRUCTION),
     ],
 )
 def test_without_one_it_is_the_environments(env_id: str, wanted: str) -> None:
@@ -203,9 +203,9 @@ def test_without_one_it_is_the_environments(env_id: str, wanted: str) -> None:
 def test_true_returns_check_nobody_who_wants_something_else() -> None:
     """Whoever is asked for the opposite answers all of them wrongly, however attentive."""
     theirs = "Choose the clip in which the cheetah runs forward."
-    assert OBVIOUS in viewer.label.checked_by("", theirs)
-    assert OBVIOUS not in viewer.label.checked_by("Backward!", "Backward!")
-    assert OBVIOUS not in viewer.label.checked_by("", viewer.label.UNKNOWN)
+    assert OBVIOUS in viewer.label.check_kinds("", theirs)
+    assert OBVIOUS not in viewer.label.check_kinds("Backward!", "Backward!")
+    assert OBVIOUS not in viewer.label.check_kinds("", viewer.label.DEFAULT_INSTRUCTION)
 
 
 # ---- a sitting
@@ -229,22 +229,24 @@ class Scripted:
 
     says: str
 
-    def __init__(self, desk: Desk, keys: Mapping[str, Action], review: bool = False) -> None:
-        self._desk = desk
+    def __init__(
+        self, controller: Controller, keys: Mapping[str, Action], review: bool = False
+    ) -> None:
+        self._controller = controller
 
     def show(self) -> None:
         for preference in (Preference.LEFT, Preference.TIE, Preference.RIGHT):
-            self._desk.perform(Answer(self._next().key, preference, VIEWING))
-        self._desk.perform(Skip(self._next().key))
+            self._controller.perform(Answer(self._next().key, preference, VIEWING))
+        self._controller.perform(Skip(self._next().key))
         on_screen = self._next()
-        self._desk.perform(PutBack(on_screen.key))
-        self._desk.perform(Undo(3))
+        self._controller.perform(PutBack(on_screen.key))
+        self._controller.perform(Undo(3))
         assert self._next().key == 3
-        Scripted.says = self._desk.said().instruction
+        Scripted.says = self._controller.window_text().instruction
 
     def _next(self) -> Pair:
         found: list[Pair] = []
-        wait_until(lambda: bool((pair := self._desk.next_pair()) and not found.append(pair)))
+        wait_until(lambda: bool((pair := self._controller.next_pair()) and not found.append(pair)))
         return found[0]
 
 
@@ -252,7 +254,7 @@ class Impatient(Scripted):
     """Somebody presses Ctrl-C after the first answer."""
 
     def show(self) -> None:
-        self._desk.perform(Answer(self._next().key, Preference.LEFT, VIEWING))
+        self._controller.perform(Answer(self._next().key, Preference.LEFT, VIEWING))
         raise KeyboardInterrupt
 
 
@@ -307,7 +309,7 @@ def test_nothing_is_asked_where_somebody_else_does_or_nobody_wants(
 
     class Looks(Scripted):
         def show(self) -> None:
-            Scripted.says = self._desk.said().waiting
+            Scripted.says = self._controller.window_text().waiting
 
     seated.setattr(viewer.label, "Window", Looks)
     if why == "somebody trains":
@@ -328,7 +330,7 @@ def test_of_two_windows_one_looks_for_queries(prefrl: Prefrl, seated: pytest.Mon
 
     class Looks(Scripted):
         def show(self) -> None:
-            Scripted.says = self._desk.said().status
+            Scripted.says = self._controller.window_text().status
 
     def late(self: RunDir) -> bool:
         with ComparisonStore(run.store_path) as store:

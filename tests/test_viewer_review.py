@@ -19,8 +19,8 @@ from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.store import AnswerRow, ComparisonStore
 from prefrl.types import Array, MachineError, Preference, Viewing
 from viewer.clips import Clip, shown_steps
-from viewer.review import ReviewDesk, ensembles_choice, most_disagreed, per_picture
-from viewer.session import carry_out
+from viewer.review import ReviewController, most_disagreed, per_picture, predicted_p_left
+from viewer.session import perform_all
 from viewer.state import Action, Pair, State, begin, present, press, view
 
 LEFT, RIGHT, TIE, NEITHER = (
@@ -59,16 +59,16 @@ class Reader:
         self, store: ComparisonStore, reward: RewardEnsemble, rows: Sequence[AnswerRow]
     ) -> None:
         self.clips: Any = Painter()
-        self.desk = ReviewDesk(store, self.clips, reward, rows, "bob", "Choose.")
+        self.controller = ReviewController(store, self.clips, reward, rows, "bob", "Choose.")
         self.state: State = begin(0.0, review=True)
         self.now = 0.0
 
     def close(self) -> None:
         self.clips.may_draw.set()
-        self.desk.close()
+        self.controller.close()
 
     def look(self) -> Pair | None:
-        if self.state.pair is None and (pair := self.desk.next_pair()) is not None:
+        if self.state.pair is None and (pair := self.controller.next_pair()) is not None:
             self.state = present(self.state, pair, self.now)
         return self.state.pair
 
@@ -80,10 +80,10 @@ class Reader:
     def press(self, action: Action) -> None:
         self.now += 0.5
         state, effects = press(self.state, action, self.now)
-        self.state = carry_out(self.desk, state, effects, self.now)
+        self.state = perform_all(self.controller, state, effects, self.now)
 
     def numbers(self) -> tuple[int, int]:
-        pictures = self.desk.pictures((0, LENGTH - 1))
+        pictures = self.controller.pictures((0, LENGTH - 1))
         assert pictures is not None
         return number_on(pictures[0]), number_on(pictures[1])
 
@@ -115,7 +115,7 @@ def test_it_is_paged_through_and_ends_at_both_ends(store: ComparisonStore, read:
     pages = [(1, (0, 1), LEFT), (2, (2, 3), TIE), (3, (4, 5), NEITHER)]
     assert seen == [*pages, pages[2], pages[1], pages[0]]
     assert reader.shown().key == 1
-    assert reader.desk.said().status == "answer 1 of 3: left, by ann"
+    assert reader.controller.window_text().status == "answer 1 of 3: left, by ann"
 
 
 def test_the_pages_beside_it_are_drawn_ahead(store: ComparisonStore, read: Read) -> None:
@@ -133,7 +133,7 @@ def test_the_pages_beside_it_are_drawn_ahead(store: ComparisonStore, read: Read)
     reader.press(Action.NEXT)
     reader.press(Action.NEXT)
     reader.press(Action.NEXT)
-    assert reader.look() is None and "Drawing the clips" in reader.desk.said().waiting
+    assert reader.look() is None and "Drawing the clips" in reader.controller.window_text().waiting
     reader.clips.may_draw.set()
     assert reader.shown().key == 4
 
@@ -175,11 +175,11 @@ def test_it_is_shown_as_the_person_saw_it(
     reader = read(answered(store, (stored, swapped)))
     assert reader.shown().standing is standing
     assert reader.numbers() == ((1, 0) if swapped else (0, 1))
-    said = reader.desk.said()
+    said = reader.controller.window_text()
     assert said.status == f"answer 1 of 1: {status}, by ann"
     query = store.query(1)
     sides = (query.right, query.left) if swapped else (query.left, query.right)
-    p = ensembles_choice(reward, replace(query, left=sides[0], right=sides[1]))
+    p = predicted_p_left(reward, replace(query, left=sides[0], right=sides[1]))
     words = f"left {p:.0%}" if p >= 0.5 else f"right {1 - p:.0%}"
     assert said.trainer == f"the ensemble says {words}"
     rewards = np.stack([reward.predict(side.obs, side.actions) for side in sides])
@@ -205,7 +205,7 @@ def test_a_correction_is_a_new_row_and_the_old_one_stays(
         reader.press(action)
         reader.shown()
     assert reader.shown().standing is on_screen.mirrored if on_screen else False
-    assert reader.desk.said().status.endswith(", by bob")
+    assert reader.controller.window_text().status.endswith(", by bob")
     assert store.counts().answered == 2
 
 
@@ -231,7 +231,7 @@ def test_an_answer_that_was_withdrawn_meanwhile(store: ComparisonStore, read: Re
     reader.press(Action.RIGHT)
     assert "no answer to revise" in reader.state.note
     assert reader.shown().standing is LEFT, "the correction does not stand"
-    assert reader.desk.said().status == "answer 1 of 1: left, by ann"
+    assert reader.controller.window_text().status == "answer 1 of 1: left, by ann"
     assert len(store.comparisons()) == 2
 
 
@@ -276,7 +276,7 @@ def test_the_ensembles_choice_is_the_mean_of_its_members(
     returns = reward.member_returns([asked.left, asked.right])
     assert returns.shape == (3, 2)
     expected = expit(returns[:, 0] - returns[:, 1]).mean()
-    assert ensembles_choice(reward, asked) == pytest.approx(expected)
+    assert predicted_p_left(reward, asked) == pytest.approx(expected)
 
 
 class Believes:

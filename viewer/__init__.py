@@ -1,4 +1,4 @@
-"""What a person labels with: two clips side by side in a window, and what they answer."""
+"""The window for labeling: two clips side by side, and what a person answers."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The window: pygame's events in, pictures out; everything between is `state` and a desk."""
+"""The window: pygame's events in, pictures out; everything between is `state` and a controller."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from types import FrameType
 import pygame
 
 from viewer import text
-from viewer.draw import Said, draw
+from viewer.draw import WindowText, draw
 from viewer.keys import BUTTONS, HAT
-from viewer.layout import USUAL_SIZE, hit, layout
-from viewer.session import Desk, carry_out
+from viewer.layout import DEFAULT_SIZE, hit, layout
+from viewer.session import Controller, perform_all
 from viewer.state import (
     Action,
     Answer,
@@ -30,20 +30,20 @@ from viewer.state import (
     view,
 )
 
-_LONGEST_WAIT = 0.25
-"""Seconds between two looks at the desk's words."""
-_IMPATIENT = 0.01
-"""The same while the next pair is awaited."""
+_MAX_WAIT = 0.25
+"""Seconds until the controller's texts are read again, where no event comes."""
+_MAX_WAIT_FOR_PAIR = 0.01
+"""The same while there is no pair on the screen."""
 
-# A window that opens while somebody types elsewhere leaves them their keyboard.
+# A new window leaves the keyboard to the one that somebody is typing in.
 os.environ.setdefault("SDL_WINDOW_NO_ACTIVATION_WHEN_SHOWN", "1")
 
 
 class Window:
-    """Two clips and a person.
+    """Shows a person pairs of clips, and passes on what they decide.
 
     Args:
-      desk: gives pairs, and does what the person decided.
+      controller: gives pairs, and carries out the person's decisions.
       keys: the action of each key, see `viewer.keys.bindings`.
       review: page through answers instead of giving them.
     Attributes:
@@ -52,14 +52,14 @@ class Window:
 
     def __init__(
         self,
-        desk: Desk,
+        controller: Controller,
         keys: Mapping[str, Action],
         review: bool = False,
     ) -> None:
-        self._desk, self._keys, self._clock = desk, keys, time.monotonic
+        self._controller, self._keys, self._clock = controller, keys, time.monotonic
         self._state = begin(self._clock(), review)
-        self._screen = pygame.display.set_mode(USUAL_SIZE, pygame.RESIZABLE)
-        self._drawn: tuple[View, Said, tuple[int, int]] | None = None
+        self._screen = pygame.display.set_mode(DEFAULT_SIZE, pygame.RESIZABLE)
+        self._drawn: tuple[View, WindowText, tuple[int, int]] | None = None
         self._answered_at: float | None = None
         self._ended = False
         self._joysticks: list[pygame.joystick.JoystickType] = []
@@ -69,13 +69,13 @@ class Window:
         pygame.joystick.init()
 
     def show(self) -> None:
-        """Until the person leaves."""
+        """Run until the person leaves."""
         with _leaving_on_sigterm(self._leave):
             while not (self._state.leaving or self._ended):
                 self.turn()
 
     def turn(self) -> None:
-        """Wait for something to happen, and have it shown."""
+        """Wait for events, handle them and redraw."""
         for event in self._events():
             action = self._action(event)
             if action is not None:
@@ -85,13 +85,13 @@ class Window:
         self._draw()
 
     def _leave(self) -> None:
-        """Not by the state, which may just be on its way to another one."""
+        """Set a flag of its own: a signal may come while the state is being replaced."""
         self._ended = True
 
     def _events(self) -> Iterator[pygame.event.Event]:
         waiting = self._state.pair is None and not self._state.away
-        longest = _IMPATIENT if waiting else _LONGEST_WAIT
-        seconds = min(next_change(self._state), longest)
+        max_wait = _MAX_WAIT_FOR_PAIR if waiting else _MAX_WAIT
+        seconds = min(next_change(self._state), max_wait)
         first = pygame.event.wait(max(1, round(1000 * seconds)))
         yield first
         yield from pygame.event.get()
@@ -117,7 +117,7 @@ class Window:
         return None
 
     def _of_key(self, event: pygame.event.Event) -> Action | None:
-        """By what is typed, on any keyboard, or by the key's name where it types nothing."""
+        """Action of a typed character, on any keyboard, or of a key that types none by its name."""
         typed = self._keys.get(event.unicode.lower()) if event.unicode.isprintable() else None
         meant = typed or self._keys.get(pygame.key.name(event.key))
         if meant is None and (self._state.away or self._state.legend):
@@ -128,25 +128,25 @@ class Window:
     def _do(self, state: State, effects: Sequence[Effect]) -> None:
         if any(isinstance(effect, Answer) for effect in effects) and not state.review:
             self._answered_at = self._clock()
-        self._state = carry_out(self._desk, state, effects, self._clock())
+        self._state = perform_all(self._controller, state, effects, self._clock())
 
     def _next_pair(self) -> None:
         if self._state.pair is None and not self._state.away and not self._state.leaving:
-            pair = self._desk.next_pair()
+            pair = self._controller.next_pair()
             if pair is not None:
                 self._state = present(self._state, pair, self._clock())
 
     def _draw(self) -> None:
-        """Draw what is new."""
-        now, said = view(self._state), self._desk.said()
-        wanted = now, said, self._screen.get_size()
-        if wanted == self._drawn:
+        """Redraw where something has changed."""
+        now, words = view(self._state), self._controller.window_text()
+        current = now, words, self._screen.get_size()
+        if current == self._drawn:
             return
         self._screen = pygame.display.get_surface() or self._screen
-        pictures = None if now.key is None else self._desk.pictures(now.pictures)
-        draw(self._screen, now, pictures, said, self._keys)
+        pictures = None if now.key is None else self._controller.pictures(now.pictures)
+        draw(self._screen, now, pictures, words, self._keys)
         pygame.display.flip()
-        self._drawn = wanted
+        self._drawn = current
         if self._answered_at is not None and now.key is not None:
             self.waits.append(self._clock() - self._answered_at)
             self._answered_at = None
@@ -154,7 +154,7 @@ class Window:
 
 @contextmanager
 def _leaving_on_sigterm(leave: Callable[[], None]) -> Iterator[None]:
-    """Who ends this process politely gets what leaving by the Escape key gets."""
+    """SIGTERM closes the window as the Escape key does."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         leave()

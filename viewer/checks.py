@@ -1,4 +1,4 @@
-"""Checks of the person: pairs that look like any other, and whose answers train nothing."""
+"""Checks of the person: pairs that look like any other but train nothing."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from prefrl.types import Preference, Segment
 REPEATS = (REPEAT, REPEAT_SWAPPED)
 KINDS = (*REPEATS, OBVIOUS)
 CHECK_SHARE = 0.05
-"""Of the pairs."""
+"""Share of the pairs that are checks."""
 REPEAT_AFTER = 15
 """Answers between a pair and its repeat."""
-_SAMPLE = 24
+_SAMPLE = 24  # segments, out of which an obvious pair is made
 _CLEAR = 0.5
-"""A difference in true return is obvious at this share of the size of the larger one."""
+"""A difference in true return is obvious from this share of the largest absolute return on."""
 
 
 def next_check(
     store: ComparisonStore, labeler: str, rng: Generator, kinds: Sequence[str] = KINDS
 ) -> tuple[Check, bool] | None:
-    """A check of one of the kinds that are possible, and whether its sides are swapped.
+    """A check of a random kind, and whether its sides are swapped; None where none is possible.
 
-    Repeats show a pair that this labeler decided a while ago, on the same sides or on the other
-    ones; an obvious pair differs much in true return, where there is one.
+    A repeat shows a pair that this labeler decided earlier, on the same or on swapped sides. An
+    obvious pair differs greatly in true return.
 
     Args:
-      kinds: those to choose from. Obvious pairs are for whoever wants what the environment rewards.
+      kinds: to choose from; an obvious pair tests only people who want what the environment
+        rewards.
     """
     for kind in rng.permutation(list(kinds)):
         found = _obvious(store, rng) if kind == OBVIOUS else _repeat(store, labeler, str(kind), rng)
@@ -79,7 +80,7 @@ def _obvious(store: ComparisonStore, rng: Generator) -> tuple[Check, bool] | Non
 def clearest(
     sample: Sequence[tuple[int, Segment]],
 ) -> tuple[tuple[int, Segment], tuple[int, Segment]] | None:
-    """The worst and the best of segments by true return; None where they hardly differ."""
+    """The worst and the best of segments by true return; None where they differ little."""
     if len(sample) < 4:
         return None
     returns = np.array([segment.true_return for _, segment in sample])

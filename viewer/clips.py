@@ -1,4 +1,4 @@
-"""Clips: segments drawn in a process of its own, so that neither window nor trainer waits."""
+"""Clips: segments drawn in a separate process, so that neither window nor trainer waits."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from prefrl.process import deaf_to_ctrl_c, end_with_parent
 from prefrl.render.film import stride_for
 from prefrl.types import Array, MachineError, PrefrlError, Segment
 
-MOST_FPS = 30.0
-"""Pictures in a second of a clip: more of them take longer to draw, and look the same."""
+MAX_FPS = 30.0
+"""Pictures in a second of a clip, at most: more take longer to draw and look the same."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ class ClipProcess:
             raise
 
     def draw(self, segments: Sequence[Segment]) -> list[Clip]:
-        """Their clips, in order; takes as long as drawing takes.
+        """Clips of segments, in order; returns when all are drawn.
 
         Raises:
           PrefrlError: a segment was recorded without render states, or the environment cannot
@@ -77,7 +77,7 @@ class ClipProcess:
                     "these clips were recorded without render states and cannot be drawn: give "
                     "the environment render_state() and set_render_state(state)"
                 )
-        stride = stride_for(self._fps, MOST_FPS)
+        stride = stride_for(self._fps, MAX_FPS)
         clips = []
         for segment in segments:
             assert segment.render_states is not None
@@ -123,7 +123,7 @@ class ClipProcess:
 
 
 def shown_steps(length: int, stride: int) -> Array:
-    """Which steps of a segment are drawn, (N,): the last one always is."""
+    """Steps of a segment that are drawn, (N,), the last one among them."""
     return np.arange(length - 1, -1, -stride)[::-1]
 
 
@@ -136,8 +136,7 @@ def _draw_for(pipe: Connection, env: EnvConfig, size: int) -> None:
         with SegmentRenderer(env.id, env.kwargs, env.module, size) as renderer:
             pipe.send((renderer.fps, renderer.backend))
             while True:
-                states = pipe.recv()
-                pictures = np.stack([renderer.frame(state) for state in states])
+                pictures = renderer.frames(pipe.recv())
                 pipe.send(pictures.shape)
                 pipe.send_bytes(pictures.data.cast("B"))
     except (EOFError, BrokenPipeError, ConnectionResetError):

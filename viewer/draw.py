@@ -1,4 +1,4 @@
-"""What the window shows: a pure drawing of a view, its clips and what is said about the run."""
+"""Drawing of the window: a pure function of the view, the clips and the window's texts."""
 
 from __future__ import annotations
 
@@ -19,13 +19,12 @@ PAPER: Colour = (24, 26, 31)
 PANEL: Colour = (38, 41, 49)
 INK: Colour = (240, 240, 240)
 MUTED: Colour = (170, 176, 188)
+FOCUS: Colour = (255, 255, 255)
+# Colour-blind people can tell these two apart (Okabe and Ito 2008).
 BLUE: Colour = (86, 180, 233)
 ORANGE: Colour = (230, 159, 0)
-FOCUS: Colour = (255, 255, 255)
-"""Blue and orange are told apart by the colour-blind (Okabe and Ito 2008)."""
 
-
-WORDS: Mapping[Action, str] = {
+ACTION_WORDS: Mapping[Action, str] = {
     Action.LEFT: "left is better",
     Action.RIGHT: "right is better",
     Action.TIE: "tie",
@@ -45,25 +44,24 @@ WORDS: Mapping[Action, str] = {
     Action.PREVIOUS: "previous pair",
     Action.LEAVE: "leave, all is saved",
 }
-NAMED = {
+ANSWER_WORDS = {
     Preference.LEFT: "left",
     Preference.RIGHT: "right",
     Preference.TIE: "tie",
     Preference.INCOMPARABLE: "can't tell",
 }
-"""Answers in the window's words."""
 GIVEN = "\u2713"
-_MOST_LINES = 3  # of the instruction
-"""Marks the answer that stands, in a review, and one that has just been given."""
+"""Marks the standing answer in a review, and an answer that has just been given."""
+_MAX_LINES = 3  # of the instruction
 
 
 @dataclass(frozen=True)
-class Said:
-    """The words of the window.
+class WindowText:
+    """The texts of the window.
 
     Attributes:
       instruction: what to choose by.
-      status: labels, and how many an hour.
+      status: labels so far, and how many an hour.
       trainer: what the trainer is doing.
       waiting: why there is no pair.
       bars: of a review, the predicted reward of each picture of both clips, in [-1, 1].
@@ -80,10 +78,10 @@ def draw(
     surface: pygame.Surface,
     view: View,
     pictures: tuple[Array, Array] | None,
-    said: Said,
+    words: WindowText,
     keys: Mapping[str, Action],
 ) -> None:
-    """The whole window.
+    """Draw the whole window.
 
     Args:
       pictures: of the left and the right clip, (H, W, 3) uint8; None where there is no pair.
@@ -91,14 +89,14 @@ def draw(
     """
     places = layout(surface.get_size(), view.review)
     surface.fill(PAPER)
-    _header(surface, places, view, said)
+    _header(surface, places, view, words)
     if pictures is None:
-        _middle(surface, places, _waiting(view, said))
+        _middle(surface, places, _waiting(view, words))
     else:
         _clips(surface, places, view, pictures)
         _played(surface, places, view)
-        if said.bars is not None:
-            _bars(surface, places, view, said.bars)
+        if words.bars is not None:
+            _bars(surface, places, view, words.bars)
     _buttons(surface, places, view, keys, pictures is not None)
     _footer(surface, places, view, keys)
     if view.paused and not view.legend and pictures is not None:
@@ -107,23 +105,23 @@ def draw(
         _legend(surface, places, keys, view.review)
 
 
-def _header(surface: pygame.Surface, places: Layout, view: View, said: Said) -> None:
+def _header(surface: pygame.Surface, places: Layout, view: View, words: WindowText) -> None:
     box = places.header
     size = round(1.25 * places.text)
-    lines = wrapped(said.instruction, size, box.width)
+    lines = wrapped(words.instruction, size, box.width)
     if len(lines) > 2:
         size = places.text
-        lines = wrapped(said.instruction, size, box.width)
-        last = " ".join(lines[_MOST_LINES - 1 :])
-        lines = [*lines[: _MOST_LINES - 1], cut(last, size, box.width, bold=True)]
+        lines = wrapped(words.instruction, size, box.width)
+        last = " ".join(lines[_MAX_LINES - 1 :])
+        lines = [*lines[: _MAX_LINES - 1], cut(last, size, box.width, bold=True)]
     y = box.top
     for line in lines:
         y += write(surface, line, size, INK, (box.centerx, y), "midtop", bold=True)
     rest = box.bottom - round(1.45 * places.text)
-    write(surface, said.status, places.text, INK, (box.left, rest), "topleft")
-    note = "half an hour of work: time for a break" if view.break_due else said.trainer
+    write(surface, words.status, places.text, INK, (box.left, rest), "topleft")
+    note = "half an hour of work: time for a break" if view.break_due else words.trainer
     colour = ORANGE if view.break_due else MUTED
-    room = box.width - font_of(places.text, False).size(said.status + "  ")[0]
+    room = box.width - font_of(places.text, False).size(words.status + "  ")[0]
     write(surface, cut(note, places.text, room), places.text, colour, (box.right, rest), "topright")
 
 
@@ -145,7 +143,7 @@ def _clips(
 
 
 def _played(surface: pygame.Surface, places: Layout, view: View) -> None:
-    """How much of the clips is over."""
+    """Progress bar: how much of the clips has been played."""
     pygame.draw.rect(surface, PANEL, places.played, border_radius=4)
     done = places.played.copy()
     done.width = round(places.played.width * view.played)
@@ -153,7 +151,7 @@ def _played(surface: pygame.Surface, places: Layout, view: View) -> None:
 
 
 def _bars(surface: pygame.Surface, places: Layout, view: View, bars: tuple[Bars, Bars]) -> None:
-    """The predicted reward of each picture, up where it is positive; the one on screen bright."""
+    """Predicted reward of each picture, upward where positive; that of the shown picture bright."""
     for box, rewards, at, colour in zip(
         places.bars, bars, view.pictures, (BLUE, ORANGE), strict=True
     ):
@@ -183,7 +181,7 @@ def _buttons(
             edge = FOCUS if view.focus is action else _colour(action)
             pygame.draw.rect(surface, edge, box, 3, border_radius=8)
         key = _keys_of(keys, action)
-        text = f"{GIVEN if chosen else key}  {NAMED[CHOICES[action]]}"
+        text = f"{GIVEN if chosen else key}  {ANSWER_WORDS[CHOICES[action]]}"
         width = font_of(places.text, False).size(text)[0]
         x = box.centerx - width // 2 + places.text // 2
         _shape(surface, action, (x - places.text, box.centery), places.text)
@@ -211,7 +209,7 @@ def _footer(
 def _legend(
     surface: pygame.Surface, places: Layout, keys: Mapping[str, Action], review: bool
 ) -> None:
-    """Every key, over the dimmed window, in two columns."""
+    """All keys, in two columns over the dimmed window."""
     _dim(surface)
     text, line = places.text, round(1.5 * places.text)
     rows = _legend_rows(keys, review)
@@ -237,22 +235,22 @@ def _legend(
 
 
 def _legend_rows(keys: Mapping[str, Action], review: bool) -> list[tuple[str, str]]:
-    """Keys, and what they do; the same ones skip and undo, or turn the pages of a review."""
+    """Keys and what they do: skip and undo while labeling, the same keys page through a review."""
     labelling = {Action.NEXT: Action.SKIP, Action.PREVIOUS: Action.UNDO}
     paging = {Action.SKIP: Action.NEXT, Action.UNDO: Action.PREVIOUS}
     same = paging if review else labelling
     meant = {shown(key): same.get(action, action) for key, action in keys.items()}
     return [
-        ("  ".join(key for key, a in meant.items() if a is action), WORDS[action])
+        ("  ".join(key for key, a in meant.items() if a is action), ACTION_WORDS[action])
         for action in Action
         if action in meant.values()
     ]
 
 
-def _waiting(view: View, said: Said) -> Sequence[str]:
+def _waiting(view: View, words: WindowText) -> Sequence[str]:
     if view.away:
-        return ("Nobody seems to be here.", "Press any key for clips of today's agent.")
-    return tuple(said.waiting.splitlines())
+        return ("Nobody seems to be here.", "Press any key for clips of the newest agent.")
+    return tuple(words.waiting.splitlines())
 
 
 def _middle(surface: pygame.Surface, places: Layout, lines: Sequence[str]) -> None:
@@ -267,7 +265,7 @@ def _middle(surface: pygame.Surface, places: Layout, lines: Sequence[str]) -> No
 
 
 def _badge(surface: pygame.Surface, places: Layout, text: str) -> None:
-    """A word between the clips, at their foot."""
+    """A word at the bottom of the clips, between them."""
     size = round(1.25 * places.text)
     area = places.clips[0].union(places.clips[1])
     box = pygame.Rect((0, 0), font_of(size, True).size(text)).inflate(2 * size, size // 2)
@@ -309,7 +307,7 @@ def _keys_of(keys: Mapping[str, Action], action: Action) -> str:
 
 
 def _letterboxed(box: pygame.Rect, width: int, height: int) -> pygame.Rect:
-    """The largest rectangle of a picture's shape inside a box, in its middle."""
+    """The largest rectangle of a picture's aspect ratio inside a box, centred."""
     factor = min(box.width / width, box.height / height)
     inner = pygame.Rect(0, 0, max(1, round(width * factor)), max(1, round(height * factor)))
     inner.center = box.center
@@ -317,7 +315,7 @@ def _letterboxed(box: pygame.Rect, width: int, height: int) -> pygame.Rect:
 
 
 def _scaled(image: pygame.Surface, size: tuple[int, int]) -> pygame.Surface:
-    """Enlarged small pictures keep their pixels; others are smoothed."""
+    """A picture in another size: an enlarged one keeps its pixels, others are smoothed."""
     if image.get_size() == size:
         return image
     coarse = size[0] >= 2 * image.get_width()

@@ -1,4 +1,4 @@
-"""Pairs drawn ahead of the person, checks of the person among them."""
+"""Pairs drawn ahead of time, checks of the person among them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from viewer.clips import Clip, ClipProcess
 from viewer.state import Key, Pair
 
 AHEAD = 8
-"""Pairs that are drawn and wait."""
-_AHEAD_BYTES, _AHEAD_LEAST = 200 * 2**20, 2
-"""Fewer wait where their pictures come to so much, but never fewer than two."""
+"""Pairs that are kept drawn."""
+_MAX_AHEAD_BYTES, _MIN_AHEAD = 200 * 2**20, 2
+"""Fewer pairs are kept where their pictures take this much memory, but at least two."""
 LEASE_SECONDS = 60.0
 _RENEW_SECONDS = LEASE_SECONDS / 4
 _IDLE_SECONDS = 0.1
@@ -30,11 +30,11 @@ Question: TypeAlias = Query | Check
 
 @dataclass(frozen=True, eq=False)
 class ReadyPair:
-    """A question as it is put to the person.
+    """A question as the person sees it.
 
     Attributes:
       swapped: the left segment is on the right of the screen.
-      clips: of the screen's left and right; None where they have to be drawn first.
+      clips: left and right on the screen; None where they have to be drawn first.
     """
 
     question: Question
@@ -50,18 +50,18 @@ class ReadyPair:
 
     @property
     def pair(self) -> Pair:
-        """What the state machine knows of it."""
+        """What the state machine knows about it."""
         assert self.clips is not None
         left, right = self.clips
         return Pair(self.key, (len(left), len(right)), left.fps)
 
     @property
     def nbytes(self) -> int:
-        """Of its pictures."""
+        """Size of its pictures."""
         return sum(clip.pictures.nbytes for clip in self.clips or ())
 
     def drawn(self, clips: ClipProcess) -> ReadyPair:
-        """The same with its clips."""
+        """The same pair with its clips."""
         if self.clips is not None:
             return self
         sides = (self.question.left, self.question.right)
@@ -70,15 +70,15 @@ class ReadyPair:
 
 
 class Feeder:
-    """Claims queries, draws their clips and keeps the leases, in a thread of its own.
+    """Claims queries, draws their clips and renews the leases, in a background thread.
 
     Args:
-      clips: used by this thread alone from now on.
+      clips: used by this thread alone from now on; the caller closes it.
       worker: who holds the leases.
       labeler: whose answers are checked.
       rng: draws sides and checks.
       checks: share of the pairs that are checks.
-      check_kinds: which these may be.
+      check_kinds: kinds of these checks.
     """
 
     def __init__(
@@ -94,14 +94,14 @@ class Feeder:
     ) -> None:
         self._store, self._clips, self._worker, self._labeler = store, clips, worker, labeler
         self._rng, self._ahead, self._checks, self._kinds = rng, ahead, checks, check_kinds
-        self._lock = threading.Lock()  # never kept while something is drawn, read or written
-        self._leases = threading.RLock()  # around whatever changes the leases and what is held
+        self._lock = threading.Lock()  # never held while something is drawn, read or written
+        self._leases = threading.RLock()  # around all changes of leases and of `_held`
         self._ready: deque[ReadyPair] = deque()
         self._to_draw: deque[ReadyPair] = deque()
         self._held: set[int] = set()
         self._skipped: set[int] = set()
-        self._resting = False
-        self._round = 0  # counts the rests: what was claimed before one is not shown after it
+        self._paused = False
+        self._pauses = 0  # what was claimed before a pause is not shown after it
         self._stop = threading.Event()
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="prefrl-feeder", daemon=True)
@@ -111,7 +111,7 @@ class Feeder:
         """The next pair; None while none is drawn.
 
         Raises:
-          PrefrlError: whatever ended the thread.
+          PrefrlError: the error that ended the thread.
         """
         if self._error is not None:
             raise self._error
@@ -119,7 +119,7 @@ class Feeder:
             return self._ready.popleft() if self._ready and not self._to_draw else None
 
     def put_back(self, pair: ReadyPair) -> None:
-        """The next pair is this one; it is drawn again if need be."""
+        """Make this the next pair; it is drawn again if it has no clips."""
         with self._leases, self._lock:
             if isinstance(pair.question, Query):
                 assert pair.question.id is not None
@@ -130,12 +130,12 @@ class Feeder:
                 self._ready.appendleft(pair)
 
     def done_with(self, key: Key) -> None:
-        """A pair is answered: its lease is not kept any longer."""
+        """Stop renewing the lease of a pair that is answered."""
         with self._leases, self._lock:
             self._held.discard(key)
 
     def skip(self, key: Key) -> None:
-        """A pair goes back, and comes again when nothing else is left to be asked."""
+        """Give a pair back; it comes again when no other is left."""
         if isinstance(key, str):
             return
         with self._leases:
@@ -144,37 +144,32 @@ class Feeder:
                 self._skipped.add(key)
             self._store.release(key, self._worker)
 
-    def rest(self) -> None:
-        """Give everything back, and claim nothing until `wake`."""
+    def pause(self) -> None:
+        """Give everything back, and claim nothing until `resume`."""
         with self._leases:
             with self._lock:
-                self._resting = True
-                self._round += 1
+                self._paused = True
+                self._pauses += 1
                 self._ready.clear()
                 self._to_draw.clear()
                 held, self._held = self._held, set()
             for query_id in held:
                 self._store.release(query_id, self._worker)
 
-    def wake(self) -> None:
-        self._resting = False
+    def resume(self) -> None:
+        self._paused = False
 
     @property
     def drawing(self) -> bool:
-        """Whether a pair is on its way."""
+        """Whether a pair is being drawn and none is ready."""
         with self._lock:
             return bool(self._held or self._to_draw) and not self._ready
 
-    def waiting(self) -> int:
-        """Pairs that are drawn."""
-        with self._lock:
-            return len(self._ready)
-
     def close(self) -> None:
-        """Give everything back; the clips' process is the caller's to end."""
+        """End the thread and give everything back."""
         self._stop.set()
         self._thread.join(timeout=30)
-        self.rest()
+        self.pause()
 
     def _run(self) -> None:
         renewed = time.monotonic()
@@ -189,33 +184,33 @@ class Feeder:
             self._error = error
 
     def _one_more(self) -> bool:
-        """Draw a pair where one is wanted and there is one."""
+        """Draw a pair where one is due; returns whether there was one."""
         with self._lock:
             urgent = self._to_draw[0] if self._to_draw else None
-            full = self._resting or self._enough()
-            now = self._round
+            full = self._paused or self._enough()
+            pauses = self._pauses
         if urgent is not None:
-            self._keep(urgent.drawn(self._clips), now, first=True)
+            self._keep(urgent.drawn(self._clips), pauses, first=True)
             return True
-        asked = () if full else self._ask(now)
+        asked = () if full else self._ask(pauses)
         for pair in asked:
-            self._keep(pair.drawn(self._clips), now)
+            self._keep(pair.drawn(self._clips), pauses)
         return bool(asked)
 
     def _enough(self) -> bool:
-        """Whether as many pairs wait as are wanted, or as there is room for."""
+        """Whether enough pairs are drawn, or their pictures take all the memory allowed."""
         drawn = len(self._ready)
         size = sum(pair.nbytes for pair in self._ready)
-        return drawn >= self._ahead or (drawn >= _AHEAD_LEAST and size >= _AHEAD_BYTES)
+        return drawn >= self._ahead or (drawn >= _MIN_AHEAD and size >= _MAX_AHEAD_BYTES)
 
-    def _ask(self, now: int) -> Sequence[ReadyPair]:
-        """The next query, and now and then a check before it."""
+    def _ask(self, pauses: int) -> Sequence[ReadyPair]:
+        """The next query, sometimes with a check before it."""
         with self._leases:
-            if now != self._round:
+            if pauses != self._pauses:
                 return ()
             query = self._store.claim(self._worker, LEASE_SECONDS, self._skipped)
             if query is None or query.id is None or query.id in self._held:
-                return ()  # held: its lease ran out while this machine slept, and is kept now
+                return ()  # held: its lease ran out while this machine slept, and is renewed now
             with self._lock:
                 self._held.add(query.id)
         pairs = [ReadyPair(query, bool(self._rng.random() < 0.5))]
@@ -225,9 +220,9 @@ class Feeder:
                 pairs.insert(0, ReadyPair(*found))
         return pairs
 
-    def _keep(self, pair: ReadyPair, claimed_in: int, first: bool = False) -> None:
+    def _keep(self, pair: ReadyPair, pauses: int, first: bool = False) -> None:
         with self._lock:
-            if claimed_in != self._round:  # given back while it was drawn
+            if pauses != self._pauses:  # given back while it was drawn
                 return
             if first:
                 self._to_draw.popleft()
@@ -236,7 +231,7 @@ class Feeder:
                 self._ready.append(pair)
 
     def _renew(self) -> None:
-        """Keep the leases; what is lost all the same - this process slept - is dropped."""
+        """Renew the leases, and drop pairs whose lease was lost: the machine may have slept."""
         with self._leases:
             with self._lock:
                 held = set(self._held)

@@ -1,4 +1,4 @@
-"""Which key, button or click means which action."""
+"""Actions of keys and gamepad buttons."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KEYS: Mapping[Action, tuple[str, ...]] = {
     Action.PREVIOUS: ("page up",),
     Action.LEAVE: ("escape",),
 }
-"""A character as it is typed, on any keyboard, or the name of a key that types none."""
+"""Characters as typed, on any keyboard, or names of keys that type none."""
 
 BUTTONS: Mapping[int, Action] = {
     0: Action.REPLAY,
@@ -41,16 +41,16 @@ BUTTONS: Mapping[int, Action] = {
     6: Action.LEAVE,
     7: Action.PAUSE,
 }
-"""Of a gamepad, as SDL numbers those of an Xbox controller."""
+"""Actions of a gamepad's buttons, numbered as SDL numbers those of an Xbox controller."""
 HAT: Mapping[tuple[int, int], Action] = {
     (-1, 0): Action.LEFT,
     (1, 0): Action.RIGHT,
     (0, 1): Action.TIE,
     (0, -1): Action.INCOMPARABLE,
 }
-"""Its directional pad, (x, y)."""
+"""Actions of its directional pad, (x, y)."""
 
-NAMED = frozenset(
+KEY_NAMES = frozenset(
     [name for names in KEYS.values() for name in names if len(name) > 1]
     + [f"f{n}" for n in range(1, 13)]
     + ["home", "end", "insert", "delete", "enter"]
@@ -63,23 +63,22 @@ def bindings(own: Mapping[str, Any]) -> Mapping[str, Action]:
     """The action of each key.
 
     Args:
-      own: a key, or a list of keys, of actions by their names, in place of the usual ones.
+      own: by the name of an action, its key or list of keys in place of the default ones.
     Raises:
       PrefrlError: no such action or key, or one key for two actions.
     """
     actions = {action.value: action for action in Action}
     keys = dict(KEYS)
-    for name, wanted in own.items():
+    for name, value in own.items():
         if name not in actions:
             raise PrefrlError(f"viewer.keys.{name}: no such action, {nearest(name, actions)}")
-        keys[actions[name]] = _names(name, wanted)
+        keys[actions[name]] = _names(name, value)
     found: dict[str, Action] = {}
     for action, names in keys.items():
         for name in map(str.lower, names):
-            if len(name) != 1 and name not in NAMED:
-                raise PrefrlError(
-                    f"viewer.keys.{action.value} = {name!r}: no such key, {nearest(name, NAMED)}"
-                )
+            if len(name) != 1 and name not in KEY_NAMES:
+                remedy = nearest(name, KEY_NAMES)
+                raise PrefrlError(f"viewer.keys.{action.value} = {name!r}: no such key, {remedy}")
             if found.get(name, action) is not action:
                 raise PrefrlError(
                     f"viewer.keys: {name!r} is the key of {found[name].value} and of "
@@ -89,12 +88,12 @@ def bindings(own: Mapping[str, Any]) -> Mapping[str, Action]:
     return found
 
 
-def _names(action: str, wanted: Any) -> tuple[str, ...]:
-    """A key, or a list of them, as somebody has written it."""
-    names = [wanted] if isinstance(wanted, str) else wanted
+def _names(action: str, value: Any) -> tuple[str, ...]:
+    """Keys of an action, of which the configuration gives one or a list."""
+    names = [value] if isinstance(value, str) else value
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
         raise PrefrlError(
-            f'viewer.keys.{action} = {wanted!r}: write a key, "t", or a list of them, ["t", "up"]'
+            f'viewer.keys.{action} = {value!r}: write a key, "t", or a list of them, ["t", "up"]'
         )
     return tuple(names)
 

@@ -1,4 +1,4 @@
-"""Where everything is in the window, and what a click on it means."""
+"""Layout of the window, and what a click in it means."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ import pygame
 
 from viewer.state import CHOICES, Action
 
-LEAST_TEXT = 18
-"""Pixels: the smallest size of a font, in the smallest window too."""
-LEAST_SIZE = (720, 520)
-USUAL_SIZE = (1120, 760)
+MIN_TEXT = 18
+"""Font size in pixels, also in a small window."""
+DEFAULT_SIZE = (1120, 760)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where everything is, in a window of a size."""
+    """Places of everything in a window of one size, in pixels."""
 
     size: tuple[int, int]
     text: int
@@ -30,10 +29,10 @@ class Layout:
 
 
 def layout(size: tuple[int, int], review: bool = False) -> Layout:
-    """Where everything is in a window of (width, height) pixels."""
+    """Layout of a window of (width, height) pixels."""
     width, height = size
-    scale = min(width / USUAL_SIZE[0], height / USUAL_SIZE[1])
-    text = max(LEAST_TEXT, round(LEAST_TEXT * scale))
+    scale = min(width / DEFAULT_SIZE[0], height / DEFAULT_SIZE[1])
+    text = max(MIN_TEXT, round(MIN_TEXT * scale))
     gap, line = text // 2, round(1.45 * text)
     header = pygame.Rect(2 * gap, gap, width - 4 * gap, round(3.6 * text) + line)
     footer = pygame.Rect(2 * gap, height - line - gap, width - 4 * gap, line)
@@ -57,7 +56,7 @@ def layout(size: tuple[int, int], review: bool = False) -> Layout:
 
 
 def hit(places: Layout, point: tuple[int, int]) -> Action | None:
-    """What a click means."""
+    """Action of a click, or None."""
     for side, action in zip(places.clips, (Action.LEFT, Action.RIGHT), strict=True):
         if side.collidepoint(point):
             return action

@@ -23,7 +23,7 @@ from viewer.app import Window
 from viewer.clips import ClipProcess
 from viewer.feed import Feeder
 from viewer.keys import bindings
-from viewer.session import LabelDesk
+from viewer.session import LabelController
 
 
 def label(run: RunDir, seconds: float, every: float, seed: int) -> list[float]:
@@ -43,7 +43,9 @@ def label(run: RunDir, seconds: float, every: float, seed: int) -> list[float]:
         closing(ClipProcess(config.env, config.viewer.size)) as clips,
         closing(Feeder(store, clips, "study", "study", rng)) as feeder,
     ):
-        window = Window(LabelDesk(run, store, feeder, "study", "study", "study"), bindings({}))
+        window = Window(
+            LabelController(run, store, feeder, "study", "study", "study"), bindings({})
+        )
         while time.monotonic() < ends:
             window.turn()
             if time.monotonic() >= due:

@@ -1,4 +1,4 @@
-"""Answered pairs again, with the reward that the ensemble predicts of each picture."""
+"""Review of answered pairs, with the predicted reward of each picture."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.store import AnswerRow, ComparisonStore
 from prefrl.types import Array, Query
 from viewer.clips import Clip, ClipProcess
-from viewer.draw import NAMED, Bars, Said
+from viewer.draw import ANSWER_WORDS, Bars, WindowText
 from viewer.feed import ReadyPair
-from viewer.session import of_clips, on_store
+from viewer.session import of_clips, swap_sides
 from viewer.state import Answer, Effect, Page, Pair
 
 _AROUND = 1
-"""Pages before and after the one on the screen that are drawn ahead."""
+"""Pages that are drawn ahead, on each side of the one on the screen."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Drawn:
-    """A page."""
+    """A page with its clips."""
 
     shown: ReadyPair
     bars: tuple[Bars, Bars]
     p_left: float  # by the ensemble, of the clip on the screen's left
 
 
-class ReviewDesk:
-    """Pages through answers; a correction is a new row, and the old one stays.
+class ReviewController:
+    """Pages through answers; a correction adds a row to the store and keeps the old one.
 
     Args:
       rows: the answers, in the order in which they are shown.
       reward: the run's.
-      labeler: name written beside a correction.
+      labeler: name stored with a correction.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class ReviewDesk:
         if self._shown is None:
             return None
         row = self._rows[self._at]
-        standing = on_store(row.preference, row.swapped)
+        standing = swap_sides(row.preference, row.swapped)
         return replace(self._shown.shown.pair, standing=standing)
 
     def pictures(self, at: tuple[int, int]) -> tuple[Array, Array] | None:
@@ -74,20 +74,24 @@ class ReviewDesk:
                 self._shown = None
             case Answer():
                 row = self._rows[self._at]
-                preference = on_store(effect.preference, row.swapped)
+                preference = swap_sides(effect.preference, row.swapped)
                 viewing = replace(effect.viewing, swapped=row.swapped)
                 self._store.revise(row.query_id, preference, self._labeler, viewing)
                 self._rows[self._at] = replace(row, preference=preference, labeler=self._labeler)
 
-    def said(self) -> Said:
+    def window_text(self) -> WindowText:
         row = self._rows[self._at]
-        given = on_store(row.preference, row.swapped)
-        status = f"answer {self._at + 1} of {len(self._rows)}: {NAMED[given]}, by {row.labeler}"
+        given = swap_sides(row.preference, row.swapped)
+        status = (
+            f"answer {self._at + 1} of {len(self._rows)}: {ANSWER_WORDS[given]}, by {row.labeler}"
+        )
         if self._shown is None:
-            return Said(self._instruction, status, waiting="Drawing the clips \u2026")
+            return WindowText(self._instruction, status, waiting="Drawing the clips \u2026")
         p = self._shown.p_left
         side = f"left {p:.0%}" if p >= 0.5 else f"right {1 - p:.0%}"
-        return Said(self._instruction, status, f"the ensemble says {side}", "", self._shown.bars)
+        return WindowText(
+            self._instruction, status, f"the ensemble says {side}", "", self._shown.bars
+        )
 
     def close(self) -> None:
         self._pages.close()
@@ -96,7 +100,7 @@ class ReviewDesk:
         row = self._rows[i]
         query = self._store.query(row.query_id)
         shown = ReadyPair(query, row.swapped).drawn(clips)
-        p_left = ensembles_choice(reward, query)
+        p_left = predicted_p_left(reward, query)
         assert shown.clips is not None
         sides = (query.right, query.left) if row.swapped else (query.left, query.right)
         rewards = [
@@ -116,8 +120,8 @@ def per_picture(rewards: Array, clip: Clip) -> Array:
     return means
 
 
-def ensembles_choice(reward: RewardEnsemble, query: Query) -> float:
-    """P(left > right), the mean of the members'."""
+def predicted_p_left(reward: RewardEnsemble, query: Query) -> float:
+    """P(left > right), averaged over the members."""
     returns = reward.member_returns([query.left, query.right])  # (M, 2)
     return float(preferences(returns[:, None]).mean())
 
@@ -125,19 +129,19 @@ def ensembles_choice(reward: RewardEnsemble, query: Query) -> float:
 def most_disagreed(
     store: ComparisonStore, reward: RewardEnsemble, rows: Sequence[AnswerRow]
 ) -> list[AnswerRow]:
-    """The answers, those first that the ensemble finds least likely; undecided ones last."""
+    """The answers, least likely first by the ensemble; incomparable ones last."""
 
     def likely(row: AnswerRow) -> float:
         target = row.preference.p_left
         if target is None:
             return math.inf
-        return 1 - abs(ensembles_choice(reward, store.query(row.query_id)) - target)
+        return 1 - abs(predicted_p_left(reward, store.query(row.query_id)) - target)
 
     return sorted(rows, key=likely)
 
 
 class _Pages:
-    """Draws the page that is wanted and its neighbours, in a thread of its own."""
+    """Draws the current page and its neighbours, in a background thread."""
 
     def __init__(self, draw: Callable[[int], _Drawn], n: int) -> None:
         self._draw, self._n = draw, n
@@ -149,7 +153,7 @@ class _Pages:
         self._thread.start()
 
     def page(self, i: int) -> _Drawn | None:
-        """None while it is being drawn."""
+        """A page; None while it is being drawn."""
         if self._error is not None:
             raise self._error
         self._wanted = i
@@ -174,7 +178,7 @@ class _Pages:
             self._error = error
 
     def _missing(self) -> int | None:
-        """The nearest page that is not drawn; pages further away are forgotten."""
+        """The nearest page that is not drawn; pages further away are dropped."""
         near = sorted(
             range(self._wanted - _AROUND, self._wanted + _AROUND + 1),
             key=lambda i: (abs(i - self._wanted), -i),

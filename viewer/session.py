@@ -1,4 +1,4 @@
-"""One person labels one run: what the window does to the store, and what it says of the run."""
+"""One person labels one run: answers go to the store, and texts about the run to the window."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from prefrl.rundir import RunDir, to_json
 from prefrl.store import AlreadyAnswered, Check, ComparisonStore, Counts
 from prefrl.types import Array, MachineError, Preference, PrefrlError, Query
 from viewer.clips import Clip
-from viewer.draw import Said
+from viewer.draw import WindowText
 from viewer.feed import LEASE_SECONDS, Feeder, ReadyPair
 from viewer.state import (
     UNDOABLE,
@@ -33,34 +33,36 @@ from viewer.state import (
 )
 
 _DRAWN = 3
-"""Answered pairs whose clips are kept; those before are drawn again to be undone."""
+"""Latest answered pairs, whose clips are kept; an undo of earlier ones draws them again."""
 _RATE_OVER = 100
-"""Answers of which the rate is told."""
-_LOOK_EVERY = 1.0
-"""Seconds between two looks at what the trainer does."""
+"""Latest answers, over which the rate is measured."""
+_REFRESH_EVERY = 1.0
+"""Seconds between two refreshes of the run's status."""
 
 
-class Desk(Protocol):
-    """What the window needs: pairs, and somebody who does what the state machine says."""
+class Controller(Protocol):
+    """Gives the window its pairs and texts, and performs the effects of the state machine."""
 
     def next_pair(self) -> Pair | None:
-        """The pair to be shown now; None while none is ready."""
+        """The pair to show now; None while none is ready."""
 
     def perform(self, effect: Effect) -> None:
-        """Do it; raises PrefrlError, which the window shows, where it cannot be done."""
+        """Perform an effect; raises PrefrlError, which the window shows, where that fails."""
 
     def pictures(self, at: tuple[int, int]) -> tuple[Array, Array] | None:
-        """Of the pair that is shown, one of each clip; None where there is none."""
+        """Picture of each clip on the screen, by their numbers; None where there is no pair."""
 
-    def said(self) -> Said:
-        """The words of the window."""
+    def window_text(self) -> WindowText:
+        """Texts to show."""
 
 
-def carry_out(desk: Desk, state: State, effects: Sequence[Effect], now: float) -> State:
-    """Have the desk do what follows from the state; the state tells what it could not do."""
+def perform_all(
+    controller: Controller, state: State, effects: Sequence[Effect], now: float
+) -> State:
+    """Perform effects; returns the state, with a note about each that failed."""
     for effect in effects:
         try:
-            desk.perform(effect)
+            controller.perform(effect)
         except PrefrlError as error:
             state = noted(state, str(error), now)
             if isinstance(effect, Answer):
@@ -68,11 +70,11 @@ def carry_out(desk: Desk, state: State, effects: Sequence[Effect], now: float) -
     return state
 
 
-class LabelDesk:
-    """Answers into the store, pairs out of the feeder.
+class LabelController:
+    """Takes pairs from the feeder, and writes answers to the store.
 
     Args:
-      labeler: name written beside each answer.
+      labeler: name stored with each answer.
       worker: who holds the leases.
     """
 
@@ -91,10 +93,10 @@ class LabelDesk:
         self._answered: deque[ReadyPair] = deque(maxlen=UNDOABLE)
         self._times: deque[float] = deque(maxlen=_RATE_OVER)
         self._shown_log = run.path / "shown.jsonl"
-        self._look = RunLook(run, store)
+        self._status = RunStatus(run, store)
 
     def next_pair(self) -> Pair | None:
-        self._feeder.wake()  # whoever asks is there
+        self._feeder.resume()  # somebody is there again
         pair = self._feeder.take()
         if pair is None:
             return None
@@ -120,16 +122,16 @@ class LabelDesk:
                 self._feeder.skip(key)
             case Release():
                 self._shown = None
-                self._feeder.rest()
+                self._feeder.pause()
 
-    def said(self) -> Said:
-        status, trainer, nothing = self._look.words(self._feeder.drawing)
+    def window_text(self) -> WindowText:
+        status, trainer, waiting = self._status.texts(self._feeder.drawing)
         rate = per_hour(list(self._times))
         pace = f"  \u00b7  {rate:,.0f} an hour" if rate == rate else ""
-        return Said(self._instruction, status + pace, trainer, nothing)
+        return WindowText(self._instruction, status + pace, trainer, waiting)
 
     def _log(self, pair: ReadyPair) -> None:
-        """Keep what was shown to whom, answered or not; nothing reads it but people."""
+        """Log what was shown to whom, answered or not, for people to read."""
         shown = {"time": time.time(), "labeler": self._labeler, "pair": pair.key}
         with suppress(OSError), self._shown_log.open("a", encoding="utf-8") as file:
             file.write(to_json(shown | {"swapped": pair.swapped}) + "\n")
@@ -137,7 +139,7 @@ class LabelDesk:
     def _answer(self, answer: Answer) -> None:
         pair = self._shown
         assert pair is not None and pair.key == answer.key
-        preference = on_store(answer.preference, pair.swapped)
+        preference = swap_sides(answer.preference, pair.swapped)
         viewing = replace(answer.viewing, swapped=pair.swapped)
         self._shown = None
         try:
@@ -146,13 +148,13 @@ class LabelDesk:
             else:
                 self._store.answer(int(answer.key), preference, self._labeler, viewing)
         except MachineError:
-            self._feeder.put_back(pair)  # it is the next one again: nothing is lost
+            self._feeder.put_back(pair)  # it is the next one again, nothing is lost
             raise
         except AlreadyAnswered as error:
             self._feeder.done_with(answer.key)
             raise PrefrlError("somebody else answered this pair first: here is another") from error
         self._feeder.done_with(answer.key)
-        self._look.count(pair, 1)
+        self._status.count(pair, 1)
         self._answered.append(pair)
         if len(self._answered) > _DRAWN:
             self._answered[-1 - _DRAWN] = replace(self._answered[-1 - _DRAWN], clips=None)
@@ -160,19 +162,19 @@ class LabelDesk:
 
     def _undo(self, key: Key) -> None:
         pair = next(pair for pair in self._answered if pair.key == key)
-        self._answered.remove(pair)  # whatever comes of it: it is asked for once
+        self._answered.remove(pair)  # it can be undone once, even if that fails
         if isinstance(pair.question, Check):
             self._store.record_check(pair.question, None, self._labeler)
         else:
             self._store.undo(int(pair.key), self._worker, self._labeler, LEASE_SECONDS)
-        self._look.count(pair, -1)
+        self._status.count(pair, -1)
         if self._times:
             self._times.pop()
         self._feeder.put_back(pair)
 
 
-class RunLook:
-    """Looks at a run from outside, once a second at most."""
+class RunStatus:
+    """What a run's folder and store say about it, read at most once a second."""
 
     def __init__(self, run: RunDir, store: ComparisonStore) -> None:
         self._run, self._store = run, store
@@ -183,14 +185,14 @@ class RunLook:
         self._trains = False
 
     def count(self, pair: ReadyPair, by: int) -> None:
-        """One answer more, or less, than when it looked; checks are none."""
+        """Adjust the answer count between refreshes; checks don't count."""
         if isinstance(pair.question, Query):
             self._counts = replace(self._counts, answered=self._counts.answered + by)
 
-    def words(self, drawing: bool) -> tuple[str, str, str]:
-        """Labels so far; what the trainer does; why there is no pair."""
+    def texts(self, drawing: bool) -> tuple[str, str, str]:
+        """Labels so far, what the trainer does, and why there is no pair."""
         if time.monotonic() >= self._next:
-            self._next = time.monotonic() + _LOOK_EVERY
+            self._next = time.monotonic() + _REFRESH_EVERY
             self._counts, self._trains = self._store.counts(), self._run.in_use()
             self._row = read_last(self._run.metrics_path)
             self._config = self._run.config()  # a resumed run may have another budget
@@ -223,10 +225,10 @@ class RunLook:
 
 
 def of_clips(clips: tuple[Clip, Clip] | None, at: Sequence[int]) -> tuple[Array, Array] | None:
-    """A picture of each."""
+    """One picture of each clip."""
     return None if clips is None else (clips[0].pictures[at[0]], clips[1].pictures[at[1]])
 
 
-def on_store(preference: Preference, swapped: bool) -> Preference:
-    """An answer to what was on the screen, as one to the query; and the other way round."""
+def swap_sides(preference: Preference, swapped: bool) -> Preference:
+    """An answer about the query as one about the screen, and back."""
     return preference.mirrored if swapped else preference

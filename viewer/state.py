@@ -1,8 +1,8 @@
 """The viewer as a pure state machine: actions and a clock in, what to draw and to store out.
 
 `press` takes an action, `tick` the passing of time, `present` a pair that is ready to be shown;
-each returns the next state, the first two also what is to be done (`Answer`, `Undo`, ...).
-`view` says what to draw. Nothing here knows of windows, stores or clocks.
+each returns the next state, the first two also the effects to perform (`Answer`, `Undo`, ...).
+`view` says what to draw. Nothing here uses windows, stores or clocks.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import TypeAlias
 from prefrl.types import Preference, Viewing
 
 HOLD = 0.4
-"""Seconds for which the last picture stays before the clips begin again, marked by a border."""
+"""Seconds for which the last picture stays, marked by a border, before the clips start again."""
 DEBOUNCE = 0.25
-"""Seconds after a pair is shown in which it cannot be answered: the second of two key presses
-was not meant for it."""
+"""Seconds after a pair appears in which it cannot be answered: a double key press was meant for
+the pair before."""
 SPEEDS = (0.25, 0.5, 1.0, 2.0, 4.0)
 AWAY = 120.0
 """Seconds without an action after which a pair is given back: nobody is looking."""
@@ -69,12 +69,12 @@ Key: TypeAlias = int | str
 
 @dataclass(frozen=True)
 class Pair:
-    """What the state machine knows of a pair of clips.
+    """What the state machine knows about a pair of clips.
 
     Attributes:
       pictures: how many the left and the right clip have.
       fps: pictures in a second, at speed 1.
-      standing: in a review, the answer that was given; as seen on the screen.
+      standing: in a review, the answer that was given, by the sides of the screen.
     """
 
     key: Key
@@ -90,7 +90,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Answer:
-    """Store an answer; its sides are those on the screen, whoever stores it knows of swaps."""
+    """Store an answer; its sides are those of the screen, not those of the query."""
 
     key: Key
     preference: Preference
@@ -106,21 +106,21 @@ class Undo:
 
 @dataclass(frozen=True)
 class PutBack:
-    """A pair that was on the screen is the next one again."""
+    """Make the pair that was on the screen the next one again."""
 
     key: Key
 
 
 @dataclass(frozen=True)
 class Skip:
-    """A pair is not to be answered now."""
+    """Put a pair off."""
 
     key: Key
 
 
 @dataclass(frozen=True)
 class Release:
-    """Nobody is looking: all pairs go back, and newer ones come when somebody is there."""
+    """Give all pairs back: nobody is looking, and newer ones come when somebody is there."""
 
 
 @dataclass(frozen=True)
@@ -135,18 +135,18 @@ Effect: TypeAlias = Answer | Undo | PutBack | Skip | Release | Page
 
 @dataclass(frozen=True)
 class State:
-    """Where a person stands.
+    """State of the viewer.
 
     Attributes:
-      pair: on the screen; None while none is ready.
-      position: of the playhead, seconds into the clips, the hold at their end included.
-      reached: the furthest position.
-      looked: seconds for which the pair could be seen.
-      clock: when these were brought up to date.
+      pair: the one on the screen; None while none is ready.
+      position: of the playhead, in seconds into the clips, the hold at their end included.
+      reached: the furthest position so far.
+      looked: seconds for which the pair has been visible.
+      clock: time of the last update, in seconds.
       answered: pairs that an undo goes back to, latest last.
       given: the latest answer.
       acted_at: when somebody last did something.
-      working_since: when the work without a longer pause began.
+      working_since: when somebody began to work without a longer pause.
     """
 
     clock: float = 0.0
@@ -179,7 +179,7 @@ def begin(now: float, review: bool = False) -> State:
 
 
 def present(state: State, pair: Pair, now: float) -> State:
-    """A pair comes on the screen, from its start."""
+    """Show a pair from its start."""
     state = _to(state, now)
     return replace(
         state, pair=pair, position=0.0, reached=0.0, looked=0.0, paused=False, focus=None
@@ -187,7 +187,7 @@ def present(state: State, pair: Pair, now: float) -> State:
 
 
 def tick(state: State, now: float) -> Step:
-    """Time passes; a pair that nobody looks at any more is given back."""
+    """Let time pass; a pair that nobody looks at any more is given back."""
     state = _to(state, now)
     if state.review or state.away or now - state.acted_at < AWAY:
         return state, ()
@@ -195,7 +195,7 @@ def tick(state: State, now: float) -> Step:
 
 
 def press(state: State, action: Action, now: float) -> Step:
-    """Somebody does something."""
+    """Apply an action."""
     state, gone = tick(state, now)
     if state.away:  # whatever it was, it was not about the next pair
         back = replace(state, away=False, acted_at=now, working_since=now)
@@ -213,12 +213,12 @@ def press(state: State, action: Action, now: float) -> Step:
 
 
 def noted(state: State, text: str, now: float) -> State:
-    """Something to tell the person, for a moment."""
+    """The state with a note to show for a moment."""
     return replace(state, note=text, note_until=now + NOTE)
 
 
 def forgotten(state: State, key: Key) -> State:
-    """An answer could not be stored: it cannot be undone, and does not stand in a review."""
+    """The state without an answer that could not be stored."""
     left = tuple(k for k in state.answered if k != key)
     return replace(state, pair=None, answered=left, given=None)
 
@@ -232,7 +232,7 @@ _PAGES = {
 
 
 def _about(state: State, pair: Pair, action: Action) -> Step:
-    """An action that is about the pair on the screen."""
+    """Apply an action to the pair on the screen."""
     if action is Action.CONFIRM and state.focus is not None:
         action = state.focus
     if action in CHOICES:
@@ -280,14 +280,14 @@ def _undo(state: State) -> Step:
 
 
 def _one_picture(state: State, pair: Pair, by: int) -> State:
-    """Frame by frame: paused, on the picture before or after; round from the end to the start."""
+    """Pause on the next or previous picture; after the last comes the first."""
     picture = (_picture(state.position, pair) + by) % max(pair.pictures)
     position = (picture + 0.5) / pair.fps  # its middle: no rounding puts it in the one before
     return replace(state, paused=True, position=position, reached=max(state.reached, position))
 
 
 def _to(state: State, now: float) -> State:
-    """The same state later."""
+    """The state at a later time."""
     passed = max(0.0, now - state.clock)
     state = replace(state, clock=max(now, state.clock))
     if state.pair is None or state.legend:
@@ -306,14 +306,14 @@ def _to(state: State, now: float) -> State:
 
 @dataclass(frozen=True)
 class View:
-    """What is to be drawn; equal where nothing is to be drawn anew.
+    """What to draw; equal views need no redraw.
 
     Attributes:
-      key: the pair's; None where there is none.
-      pictures: the left and the right clip's, counted from 0; the shorter one holds its last.
-      played: share of the clips that is over, in [0, 1].
+      key: of the pair; None where there is none.
+      pictures: of the left and the right clip, counted from 0; the shorter one stays at its last.
+      played: share of the clips that has been played, in [0, 1].
       flash: the border that marks the end of the clips.
-      given: the answer that has just been given, about the pair before.
+      given: the answer that has just been given to the pair before.
       break_due: a break is suggested.
     """
 
@@ -334,7 +334,7 @@ class View:
 
 
 def view(state: State) -> View:
-    """What is to be drawn at the state's clock."""
+    """What to draw at the state's time."""
     pair = state.pair
     picture = 0 if pair is None else _picture(state.position, pair)
     longest = 1 if pair is None else max(pair.pictures)
@@ -358,7 +358,7 @@ def view(state: State) -> View:
 
 
 def next_change(state: State) -> float:
-    """Seconds until `view` may differ by itself; at most one."""
+    """Seconds until `view` may change by itself, at most one."""
     if state.pair is None or state.paused or state.legend:
         return 1.0
     until = (int(state.position * state.pair.fps) + 1) / state.pair.fps - state.position
@@ -366,5 +366,5 @@ def next_change(state: State) -> float:
 
 
 def _picture(position: float, pair: Pair) -> int:
-    """Of the longer clip, counted from 0."""
+    """Picture of the longer clip at a position, counted from 0."""
     return min(int(position * pair.fps + 1e-6), max(pair.pictures) - 1)

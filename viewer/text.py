@@ -1,4 +1,4 @@
-"""Text in the window: written, wrapped, and cut where it does not fit."""
+"""Text in the window: drawn, wrapped, and shortened where it does not fit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 
 
 def begin() -> None:
-    """Make text possible; fonts of an earlier beginning may have gone with pygame's end."""
+    """Initialise fonts; those of an earlier window are invalid once pygame has quit."""
     pygame.font.init()
     font_of.cache_clear()
     _rendered.cache_clear()
@@ -41,14 +41,14 @@ def write(
     corner: str,
     bold: bool = False,
 ) -> int:
-    """Text with one of its corners at a point; returns the height of a line."""
+    """Draw text with one of its corners at a point; returns the height of a line."""
     image = _rendered(text, size, colour, bold)
     surface.blit(image, image.get_rect(**{corner: at}))
     return image.get_height()
 
 
 def wrapped(text: str, size: int, width: int) -> list[str]:
-    """Bold text in lines of at most so many pixels."""
+    """Bold text in lines of at most `width` pixels."""
     lines, rest = list[str](), text.split()
     font = font_of(size, True)
     while rest:
@@ -61,7 +61,7 @@ def wrapped(text: str, size: int, width: int) -> list[str]:
 
 
 def cut(text: str, size: int, width: int, bold: bool = False) -> str:
-    """Text that ends in an ellipsis where it does not fit."""
+    """Text, shortened with an ellipsis where it is wider than `width` pixels."""
     font = font_of(size, bold)
     if font.size(text)[0] <= width:
         return text

@@ -1,4 +1,4 @@
-"""Labelers: whoever answers queries. Add one with a class and a line in LABELERS."""
+"""Labelers, which answer queries. Add one with a class and a line in LABELERS."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ class Labeler(Protocol):
     """Answers queries.
 
     Attributes:
-      name: written beside each answer.
-      immediate: whether `label` answers at once; otherwise the answer arrives through the
-        comparison store, from another process, whenever it likes.
-      asked: whether queries are put to it at all. It may be left out: labelers are asked, save
-        one that says `asked = False`.
+      name: stored with each answer.
+      immediate: whether `label` answers at once; otherwise the answer arrives later through the
+        comparison store, from another process.
+      asked: whether it is asked queries at all; optional, True by default.
     """
 
     name: str
@@ -31,18 +30,18 @@ class Labeler(Protocol):
         """The answer to a query."""
 
     def observe_episode(self, true_return: float, length: int) -> None:
-        """Told of every finished episode, for labelers whose margins depend on them."""
+        """Take in a finished episode; the margins of some labelers depend on them."""
 
 
 def is_asked(labeler: object) -> bool:
-    """Whether queries are put to a labeler."""
+    """Whether a labeler is asked queries."""
     return getattr(labeler, "asked", True) is not False
 
 
 LABELERS: dict[str, Callable[[Generator], Labeler]] = {
     **{name: simulated_teacher(name) for name in TEACHERS},
-    # Each answer is the oracle's or its opposite, at random: nothing can be learned from it, and
-    # a study that learns something all the same has a leak.
+    # Each answer is the oracle's or its opposite, at random: nothing can be learned from it, so a
+    # study that learns something has a leak.
     "shuffled": lambda rng: SimulatedTeacher("shuffled", TeacherSettings(epsilon=0.5), rng),
     "human": lambda rng: HumanLabeler(),
     "store": StoreLabeler,

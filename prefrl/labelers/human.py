@@ -1,4 +1,4 @@
-"""A person: answers arrive through the comparison store, from another process."""
+"""People as labelers: their answers come through the comparison store, from another process."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from prefrl.types import Preference, Query
 
 
 class HumanLabeler:
-    """Stands for people: queries wait in the store until somebody answers them."""
+    """Labeler of people's answers: queries wait in the store until somebody answers them."""
 
     name = "human"
     immediate = False
 
     def label(self, query: Query) -> Preference:
-        """Never called: nobody can be made to answer at once."""
-        raise TypeError("a person's answers arrive through the comparison store")
+        """Never called, as `immediate` is False."""
+        raise TypeError("people do not answer at once: read their answers in the comparison store")
 
     def observe_episode(self, true_return: float, length: int) -> None:
-        """People judge by what they see."""
+        """Ignored: people judge by what they see."""

@@ -1,6 +1,7 @@
-"""Simulated teachers: they judge by the true reward, with human failings.
+"""Simulated labelers: they judge by the true reward, with human errors.
 
-Source: Lee et al. 2021 (B-Pref, arXiv 2111.03026), section 3.1 and table 1.
+Source: Lee et al. 2021 (B-Pref, arXiv 2111.03026), section 3.1 and table 1, which calls them
+simulated teachers.
 """
 
 from __future__ import annotations
@@ -16,19 +17,20 @@ from scipy.special import expit
 from prefrl.types import Array, Preference, PrefrlError, Query
 
 LATE_EPISODES = 10
-"""Of training, whose mean return margins are shares of: those of B-Pref's public code."""
+"""Latest training episodes, of whose mean return the margins are shares, as in B-Pref's public
+code."""
 
 
 @dataclass(frozen=True)
 class TeacherSettings:
-    """The failings of a simulated teacher.
+    """Kinds of error of a simulated labeler, all off by default.
 
     Attributes:
-      beta: rationality; infinity always prefers the larger return.
-      gamma: myopia; steps before the last count less.
+      beta: rationality; at infinity the larger return is always preferred.
+      gamma: myopia; discount of steps before the last one.
       epsilon: probability that a decided answer is flipped.
-      skip: share of the mean return under which neither segment is worth comparing.
-      equal: share of the mean return under which a difference is a tie.
+      skip: share of the mean return; two segments below it are incomparable.
+      equal: share of the mean return; a difference below it is a tie.
     """
 
     beta: float = np.inf
@@ -51,14 +53,14 @@ TEACHERS: dict[str, TeacherSettings] = {
 class SimulatedTeacher:
     """Answers from the true rewards of the two segments.
 
-    Margins are shares of the mean true return of a segment in the last LATE_EPISODES,
-    measured from the worst segment met so far where that is below zero: a task of negative
-    returns keeps its margins (the public B-Pref code loses them).
+    Margins are shares of the mean true return of a segment in the last LATE_EPISODES, measured from
+    the worst segment so far where that is below zero. So a task with negative returns keeps its
+    margins; the public B-Pref code loses them.
 
     Args:
-      name: written beside each answer.
-      settings: the failings.
-      rng: draws what is left to chance.
+      name: stored with each answer.
+      settings: the kinds of error.
+      rng: draws random answers.
     """
 
     immediate = True
@@ -73,7 +75,7 @@ class SimulatedTeacher:
         self._episodes.append((true_return, length))
 
     def recall(self, queries: Iterable[Query]) -> None:
-        """Know the worst segment of queries that were asked before, where a run goes on."""
+        """Take in earlier queries, whose worst segment counts, where a run is resumed."""
         if self._settings.skip or self._settings.equal:
             for query in queries:
                 worst = min(query.left.true_return, query.right.true_return)
@@ -99,13 +101,13 @@ class SimulatedTeacher:
         discount = self._settings.gamma ** np.arange(len(left) - 1, -1, -1)
         difference = float(((left - right) * discount).sum())
         if np.isinf(self._settings.beta):
-            if difference == 0:  # a myopic teacher may see no difference where there is one
+            if difference == 0:  # a myopic labeler may see no difference where there is one
                 return bool(self._rng.random() < 0.5)
             return difference > 0
         return bool(self._rng.random() < expit(self._settings.beta * difference))
 
     def _margin(self, share: float, length: int) -> float:
-        """A share of the mean true return of a segment of that length."""
+        """A share of the mean true return of a segment of `length` steps."""
         if share == 0 or not self._episodes:
             return 0.0
         true_return = sum(true_return for true_return, _ in self._episodes)
@@ -116,12 +118,12 @@ class SimulatedTeacher:
         if not np.isfinite(rewards).all():
             raise PrefrlError(
                 f"the environment's true reward is {rewards[~np.isfinite(rewards)][0]}: a "
-                f"simulated teacher ({self.name}) cannot judge by it; mend the environment's "
+                f"simulated labeler ({self.name}) cannot judge by it; fix the environment's "
                 "reward or use --labeler human"
             )
         return rewards.astype(np.float64)
 
 
 def simulated_teacher(name: str) -> Callable[[Generator], SimulatedTeacher]:
-    """The builder of a teacher by its name in TEACHERS."""
+    """The builder of a simulated labeler, by its name in TEACHERS."""
     return lambda rng: SimulatedTeacher(name, TEACHERS[name], rng)

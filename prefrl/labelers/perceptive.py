@@ -1,4 +1,4 @@
-"""A simulated teacher with a person's eyes: it sees no difference below a certain size."""
+"""A simulated labeler with a perception threshold: it sees no difference below a certain size."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ if TYPE_CHECKING:
     from prefrl.labelers import Labeler
 
 TOLD_APART = 0.2
-"""Least share of the pairs of late that are told apart, however small their differences are."""
+"""Share of the latest pairs, those that differ most, that are told apart however little they
+differ."""
 LATE = 200
-"""Pairs."""
+"""Number of these latest pairs."""
 
 
 class Perceptive:
     """Answers as another labeler, but calls small differences in true return a tie.
 
-    Without that, a reward learns order and not size: it is told as often that a hop which turns by
-    a thousandth of a circle is better than one which does not, as that a flip is better than
-    standing, and an agent that hops well has nothing left to look for. While next to nothing
-    happens, eyes get used to it: a fifth of the pairs, those that differ most, are told apart.
+    Without this, a reward learns order but not size: that a hop which turns by a thousandth of a
+    circle is better than one which does not counts as much as that a flip is better than standing,
+    and an agent that hops well has nothing left to improve. While segments hardly differ, the
+    threshold falls: a fifth of the pairs, those that differ most, are always told apart.
 
     Args:
-      labeler: whose answers those are; it is asked about every query all the same.
+      labeler: gives the other answers; it is asked about every query.
       tie_below: the smallest difference in a segment's true return that is seen.
-      seen: queries that were asked before, where a run goes on.
+      seen: queries that were asked earlier, where a run is resumed.
     """
 
     immediate = True

@@ -1,4 +1,4 @@
-"""Answers given earlier: nobody is there to be asked."""
+"""Answers given earlier: nobody is asked."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from prefrl.labelers.human import HumanLabeler
 
 
 class StoreLabeler(HumanLabeler):
-    """Stands for whoever answered what the store holds, and whoever answers more of it."""
+    """Labeler of answers that are in the store, or are added there by another process."""
 
     name = "store"
     asked = False
 
     def __init__(self, rng: Generator | None = None) -> None:
-        """Nothing is left to chance."""
+        """`rng` is unused."""

@@ -1,4 +1,4 @@
-"""Reward as a bar that moves beside the picture, as in the Atari clips of OpenAI's article."""
+"""Reward as a moving bar beside the picture, as in the Atari clips of OpenAI's article."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 
 from prefrl.types import Array
 
-BLUE, ORANGE = (0, 114, 178), (230, 159, 0)  # told apart by the colour-blind too
+BLUE, ORANGE = (0, 114, 178), (230, 159, 0)  # colour-blind people can tell them apart
 _INK, _PAPER, _LINE = (40, 40, 40), (255, 255, 255), (170, 170, 170)
-_LEAST_SIDE = 320  # pixels; below it the labels would be larger than the picture
+_MIN_SIDE = 320  # pixels; below it the labels would be larger than the picture
 _COLUMN, _BAR = 84, 30  # widths
 _MARGIN, _TEXT = 26, 0.45
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -36,7 +36,7 @@ def with_reward_bars(
     Args:
       frames: (H, W, 3) uint8 each.
       predicted: reward of each frame, (T,).
-      true: the same by the environment, (T,); None where nobody knows it.
+      true: reward by the environment, (T,); None where it is unknown.
     Yields:
       (H', W', 3) uint8; a small picture is enlarged first, in whole pixels.
     """
@@ -53,7 +53,7 @@ def reward_bars(predicted: float, top: float, true: float | None, top_true: floa
 
 
 def limit_of(rewards: Array) -> float:
-    """The largest of them, either way; 1 where all are zero."""
+    """The largest absolute reward; 1 where all are zero."""
     return float(np.abs(rewards).max(initial=0.0)) or 1.0
 
 
@@ -62,7 +62,7 @@ def draw_bars(frame: Array, bars: Sequence[Bar], columns: int = 0) -> Array:
 
     Args:
       frame: (H, W, 3) uint8.
-      columns: room for so many bars, where fewer are drawn now.
+      columns: number of bars to leave room for, where fewer are drawn.
     Returns:
       (H', W', 3) uint8.
     """
@@ -75,8 +75,8 @@ def draw_bars(frame: Array, bars: Sequence[Bar], columns: int = 0) -> Array:
 
 
 def enlarged(frame: Array) -> Array:
-    """A small picture in larger pixels; another one as it is."""
-    factor = -(-_LEAST_SIDE // max(frame.shape[:2]))
+    """A small picture enlarged in whole pixels; another one as it is."""
+    factor = -(-_MIN_SIDE // max(frame.shape[:2]))
     return frame.repeat(factor, axis=0).repeat(factor, axis=1)
 
 

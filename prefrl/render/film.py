@@ -1,4 +1,4 @@
-"""Films: steps into pictures at a film's pace, pictures into mp4 and gif."""
+"""Films: steps as pictures in real time, written as mp4 or gif."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from prefrl.files import whole_file
 from prefrl.names import choose
 from prefrl.render.bars import with_reward_bars
 from prefrl.render.play import Step
@@ -24,22 +25,22 @@ _CRF = "20"  # x264's quality: 18 looks lossless, 23 is its default
 _PALETTE_PICTURES = 8  # from which a gif's 256 colours are chosen
 
 
-def stride_for(step_rate: float, most_fps: float) -> int:
-    """Every how many steps a picture is taken, so that the film is in real time.
+def stride_for(step_rate: float, max_fps: float) -> int:
+    """Steps from one picture to the next in a film in real time.
 
     Args:
-      step_rate: the environment's steps in a second.
-      most_fps: pictures in a second that must not be exceeded.
+      step_rate: steps of the environment in a second.
+      max_fps: pictures in a second, at most.
     """
-    return max(1, math.ceil(step_rate / most_fps - 1e-6))
+    return max(1, math.ceil(step_rate / max_fps - 1e-6))
 
 
 def pictures(
-    steps: Sequence[Step], renderer: SegmentRenderer, stride: int, longest_side: float
+    steps: Sequence[Step], renderer: SegmentRenderer, stride: int, max_side: float
 ) -> Iterator[Array]:
     """One picture for every `stride` steps, with the mean rewards of these steps as bars.
 
-    A true reward that is never anything but zero counts as unknown.
+    A true reward that is always zero counts as unknown.
 
     Yields:
       (H, W, 3) uint8.
@@ -50,13 +51,13 @@ def pictures(
     true = _means([step.true for step in steps], n, stride)
     known = bool(np.isfinite(true).all() and true.any())
     states = (step.render_state for step in shown)
-    frames = (shrunk(renderer.frame(state), longest_side) for state in states)
+    frames = (shrunk(renderer.frame(state), max_side) for state in states)
     return with_reward_bars(frames, predicted, true if known else None)
 
 
-def shrunk(frame: Array, longest_side: float) -> Array:
-    """A picture whose longer side has at most so many pixels."""
-    factor = longest_side / max(frame.shape[:2])
+def shrunk(frame: Array, max_side: float) -> Array:
+    """A picture whose longer side has at most `max_side` pixels."""
+    factor = max_side / max(frame.shape[:2])
     if factor >= 1:
         return frame
     height, width = (max(1, round(side * factor)) for side in frame.shape[:2])
@@ -65,7 +66,7 @@ def shrunk(frame: Array, longest_side: float) -> Array:
 
 
 def write_mp4(path: Path, frames: Iterable[Array], fps: float) -> None:
-    """H.264 that browsers play: 4:2:0 colour, even sides, its index in front.
+    """Write H.264 that browsers play: 4:2:0 colour, even sides, its index in front.
 
     Args:
       frames: (H, W, 3) uint8, at least one.
@@ -83,7 +84,7 @@ def write_mp4(path: Path, frames: Iterable[Array], fps: float) -> None:
 
 
 def write_gif(path: Path, frames: Iterable[Array], fps: float) -> None:
-    """A gif that repeats without end, in 256 colours, without dithering, which costs bytes.
+    """Write a gif that repeats without end, in 256 colours, without dithering, which costs bytes.
 
     Args:
       frames: (H, W, 3) uint8, at least one.
@@ -109,12 +110,12 @@ class Format:
     Attributes:
       write: (path, frames, pictures in a second).
       fps: pictures in a second, at most.
-      longest_side: of the picture without its bars, in pixels, at most.
+      max_side: longer side of the picture without its bars, in pixels, at most.
     """
 
     write: Callable[[Path, Iterable[Array], float], None]
     fps: float
-    longest_side: float = math.inf
+    max_side: float = math.inf
 
 
 FORMATS = {"mp4": Format(write_mp4, 30), "gif": Format(write_gif, 15, 320)}
@@ -125,23 +126,22 @@ def write_film(
     kind: Format,
     steps: Sequence[Step],
     renderer: SegmentRenderer,
-    most_fps: float,
-    longest_side: int,
+    max_fps: float,
+    max_side: int,
 ) -> tuple[float, tuple[int, int]]:
-    """A film of steps in real time; its file is there whole or not at all.
+    """Write a film of steps in real time, whole or not at all.
 
     Returns:
       Pictures in a second, and the width and height of a picture, in pixels.
     """
-    stride = min(stride_for(renderer.fps, most_fps), len(steps))
+    stride = min(stride_for(renderer.fps, max_fps), len(steps))
     fps = renderer.fps / stride
-    frames = pictures(steps, renderer, stride, min(longest_side, kind.longest_side))
+    frames = pictures(steps, renderer, stride, min(max_side, kind.max_side))
     first = next(frames)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
     try:
-        kind.write(part, itertools.chain([first], frames), fps)
-        part.replace(path)
+        with whole_file(path) as part:
+            kind.write(part, itertools.chain([first], frames), fps)
     except OSError as error:
         raise MachineError(
             f"cannot write {path} ({error}): make room there, or name another file with --out"
@@ -150,10 +150,10 @@ def write_film(
 
 
 def film_paths(out: Path, name: str | None) -> Mapping[str, Path]:
-    """The file of each format that is wanted.
+    """The file of each format to write.
 
     Args:
-      out: the film's file; its suffix may be left out, or is replaced where both are wanted.
+      out: the film's file; its suffix may be left out, or is replaced for both formats.
       name: a name in FORMATS, or "both"; None leaves it to the suffix of `out`, or is mp4.
     Raises:
       PrefrlError: no such format, or another suffix than its own.

@@ -1,4 +1,4 @@
-"""The GL library that MuJoCo draws with: whichever works on this machine."""
+"""Choice of the GL library that MuJoCo draws with: one that works on this machine."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _PROBE_SECONDS = 60
 def choose_backend() -> str:
     """The backend that this process draws MuJoCo with: "egl", "osmesa" or "glfw".
 
-    Each is tried in a process of its own, for a broken library may end the process that loads
-    it. The answer is left in MUJOCO_GL, where Gymnasium looks when it draws its first picture,
-    however long ago MuJoCo was imported. A user's MUJOCO_GL is tried alone. Call it before a
-    window of pygame is opened in this process.
+    Each is tried in a separate process, as a broken library may end the process that loads it.
+    The choice is written to MUJOCO_GL, which Gymnasium reads when it draws its first picture, even
+    if MuJoCo was imported before. Where the user has set MUJOCO_GL, that one alone is tried. Call
+    this before a window of pygame is opened in this process.
 
     Raises:
       PrefrlError: none works, or the user's does not.
@@ -40,16 +40,16 @@ def choose_backend() -> str:
     wanted = os.environ.get(MUJOCO_GL, "").strip().lower()
     if wanted and wanted not in _BACKENDS:
         raise PrefrlError(
-            f"MUJOCO_GL={wanted}: one of {', '.join(_BACKENDS)} is wanted, or unset it and the "
-            "one that works is found"
+            f"MUJOCO_GL={wanted} must be one of {', '.join(_BACKENDS)}: correct it, or unset it "
+            "and the one that works is found"
         )
     failures = {}
     for name in [wanted] if wanted else _BACKENDS:
         failure = _failure(name)
         if failure is None:
             os.environ[MUJOCO_GL] = name
-            # Or SDL shows windows through GL as well, and beside a context of EGL or OSMesa the
-            # process ends with an X error or a segmentation fault (SDL 2.32).
+            # Otherwise SDL shows windows through GL as well, and beside a context of EGL or OSMesa
+            # the process ends with an X error or a segmentation fault (SDL 2.32).
             os.environ.setdefault("SDL_FRAMEBUFFER_ACCELERATION", "0")
             return name
         failures[name] = failure
@@ -57,7 +57,7 @@ def choose_backend() -> str:
 
 
 def _failure(name: str) -> str | None:
-    """Why a backend does not work here, in a line; None where it does."""
+    """Why a backend does not work here, in one line; None where it does."""
     try:
         done = subprocess.run(
             [sys.executable, "-c", _PROBE, name],

@@ -1,4 +1,4 @@
-"""The policy at play, step by step, with the reward that the ensemble predicts."""
+"""Episodes of the policy, step by step, with the predicted reward."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Step:
     """What is shown of a step.
 
     Attributes:
-      render_state: draws it.
-      predicted: the reward that the agent was paid last, before it was scaled to returns of unit
-        variance; with what the members' disagreement counted then.
-      true: the environment's own.
+      render_state: from which it is drawn.
+      predicted: the reward that the agent was last trained on, the members' disagreement counted
+        as then, before it was scaled to returns of unit variance.
+      true: the environment's own reward.
     """
 
     render_state: Array
@@ -40,10 +40,10 @@ def play(
     seed: int,
     deterministic: bool = False,
 ) -> Generator[Step]:
-    """Steps of the policy in a fresh environment, episode after episode, without end.
+    """Endless episodes of the policy in a new environment, step by step.
 
     Args:
-      env: the run's, which can be drawn; one copy of it is made.
+      env: of the run, which can be drawn; one copy of it is made.
       deterministic: take the policy's mean action instead of a sample.
     """
     venv = channels_first(make_vec_env(env.id, 1, seed, env.kwargs, env.module))

@@ -1,4 +1,4 @@
-"""Segments, drawn again from their render states, in any process."""
+"""Segments drawn from their render states, in any process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from prefrl.quiet import quiet_mujoco
 from prefrl.render import mujoco
 from prefrl.render.gl import MUJOCO_GL, choose_backend
 from prefrl.render_states import RenderStates, render_states
-from prefrl.types import Array, PrefrlError, Segment
+from prefrl.types import Array, PrefrlError
 
 SIZE = 240
 """Side of a MuJoCo picture, in pixels."""
@@ -26,9 +26,8 @@ SIZE = 240
 class SegmentRenderer:
     """Draws what a segment shows: one picture for each of its steps.
 
-    It has an environment of its own and never plays in it, so the same render state gives the
-    same pixels in every process of a machine. Use it in the thread that made it. It is a
-    context manager.
+    It has an environment of its own and never steps it, so the same render state gives the same
+    pixels in every process of a machine. Use it in the thread that made it, as a context manager.
 
     Args:
       env_id: a Gymnasium id.
@@ -36,7 +35,7 @@ class SegmentRenderer:
       module: imported first, so that it can register environments.
       size: side of a picture that MuJoCo draws, in pixels; others have a size of their own.
     Attributes:
-      fps: steps of the environment in a second.
+      fps: steps of the environment per second.
       backend: the GL library that MuJoCo draws with; "" for another environment.
     Raises:
       PrefrlError: the environment cannot be drawn again, or MuJoCo has no GL library.
@@ -58,17 +57,19 @@ class SegmentRenderer:
             mujoco.draw_fast(self._env, size)
         self.fps = float(self._env.metadata.get("render_fps") or 30)
         self._shape = np.shape(now := self._states.read())
-        self.frame(now)  # what cannot be drawn is refused now
+        self.frame(now)  # what cannot be drawn is refused here
 
-    def frames(self, segment: Segment) -> Array:
-        """A segment's pictures, (T, H, W, 3) uint8.
+    def frames(self, states: Array | None) -> Array:
+        """The pictures of a segment's render states, (T, H, W, 3) uint8.
 
+        Args:
+          states: (T, S), or None of a segment that was recorded without any.
         Raises:
-          PrefrlError: the segment has no render states.
+          PrefrlError: there are none, or the environment cannot draw one.
         """
-        if segment.render_states is None:
+        if states is None:
             raise PrefrlError(_not_drawn(self._id, "the segment was recorded without any"))
-        return np.stack([self.frame(state) for state in segment.render_states])
+        return np.stack([self.frame(state) for state in states])
 
     def frame(self, state: Array) -> Array:
         """The picture of one render state, (H, W, 3) uint8.
@@ -79,7 +80,7 @@ class SegmentRenderer:
         if np.shape(state) != self._shape:
             raise PrefrlError(
                 f"{self._id} draws render states of shape {self._shape}, and this one has "
-                f"{np.shape(state)}: it is of another environment, or of another version of it"
+                f"{np.shape(state)}: draw it with the environment and version that recorded it"
             )
         try:
             self._states.write(state)
@@ -95,7 +96,7 @@ class SegmentRenderer:
         return np.array(picture)
 
     def close(self) -> None:
-        """Gymnasium's classic control quits pygame: close a window of your own first."""
+        """Close the environment. Gymnasium's classic control quits pygame: close windows first."""
         if self._is_mujoco:
             mujoco.free(self._env)
         self._env.close()
@@ -108,7 +109,7 @@ class SegmentRenderer:
 
 
 def check_drawn(env_id: str, kwargs: Mapping[str, Any], module: str) -> None:
-    """Refuse an environment that nobody could be shown; nothing is drawn, and no GL library used.
+    """Refuse an environment that cannot be drawn; no picture is drawn, and no GL library loaded.
 
     Raises:
       PrefrlError: names the remedy.
@@ -129,7 +130,7 @@ def _states_of(env_id: str, env: gym.Env[Any, Any]) -> RenderStates:
 def _make(env_id: str, kwargs: dict[str, Any], module: str) -> gym.Env[Any, Any]:
     if os.environ.get(MUJOCO_GL):
         choose_backend()  # `import mujoco` fails where it names a library that is not there
-    if not has_display():  # SDL would look for one, and complain
+    if not has_display():  # or SDL looks for one and warns
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     import_module(module)
     bare = resolve(env_id)
@@ -144,7 +145,7 @@ def _make(env_id: str, kwargs: dict[str, Any], module: str) -> gym.Env[Any, Any]
 
 
 def has_display() -> bool:
-    """Whether there may be a display: on Linux, X or Wayland has to be named."""
+    """Whether there may be a display: on Linux, DISPLAY or WAYLAND_DISPLAY has to be set."""
     named = ("DISPLAY", "WAYLAND_DISPLAY")
     return sys.platform != "linux" or any(os.environ.get(name) for name in named)
 

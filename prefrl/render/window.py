@@ -1,4 +1,4 @@
-"""The policy live in a window, in real time, with its reward bars."""
+"""A window that shows the policy live, in real time, with reward bars."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from prefrl.render.segments import SegmentRenderer, has_display
 from prefrl.types import Array, PrefrlError
 
 _HEADLESS = ("dummy", "offscreen")  # SDL's drivers that show nothing
-_MOST_FPS = 60
-_LONGEST_LEAP = 0.25  # seconds that are skipped at once, at most, where drawing is slow
+_MAX_FPS = 60
+_MAX_LEAP = 0.25  # seconds that are skipped at once where drawing is slow
 
 
-class Player:
-    """Steps at the pace of the clock, and the picture of the latest one.
+class Playback:
+    """Plays steps in real time, and draws the latest one.
 
-    Where drawing is slower than the steps, steps are left out and the pace stays.
+    Where drawing is slower than the steps, it skips steps and keeps the pace.
 
     Args:
-      steps: without end.
-      longest_side: of the picture without its bars, in pixels, at most.
+      steps: an endless iterator.
+      max_side: longer side of the picture without its bars, in pixels, at most.
     """
 
-    def __init__(self, steps: Iterator[Step], renderer: SegmentRenderer, longest_side: int) -> None:
+    def __init__(self, steps: Iterator[Step], renderer: SegmentRenderer, max_side: int) -> None:
         self.paused = False
-        self._steps, self._renderer, self._side = steps, renderer, longest_side
+        self._steps, self._renderer, self._side = steps, renderer, max_side
         self._due = 1.0  # steps; the first one is shown at once
         self._top = self._top_true = 0.0
 
     def advance(self, seconds: float) -> Array | None:
-        """Go on by so much time; the new picture, (H, W, 3) uint8, or None where none is due."""
+        """Go on by `seconds`; returns the new picture, (H, W, 3) uint8, or None if none is due."""
         if self.paused:
             return None
         rate = self._renderer.fps
-        self._due = min(self._due + seconds * rate, max(1.0, _LONGEST_LEAP * rate))
+        self._due = min(self._due + seconds * rate, max(1.0, _MAX_LEAP * rate))
         n = math.floor(self._due)
         self._due -= n
         return self._draw([next(self._steps) for _ in range(n)]) if n else None
@@ -54,7 +54,7 @@ class Player:
         true = float(np.mean([step.true for step in steps]))
         self._top = max(self._top, abs(predicted))
         self._top_true = max(self._top_true, abs(true))
-        known = self._top_true > 0 and math.isfinite(true)  # not yet, where all were zero
+        known = self._top_true > 0 and math.isfinite(true)  # unknown while all are zero
         bars = reward_bars(
             predicted, self._top or 1.0, true if known else None, self._top_true or 1.0
         )
@@ -64,10 +64,10 @@ class Player:
 
 @contextmanager
 def display(title: str, otherwise: str) -> Iterator[None]:
-    """A display to show a window on.
+    """Open a display for a window.
 
     Args:
-      otherwise: what else a person can do where there is none.
+      otherwise: what else a person can do where there is no display.
     Raises:
       PrefrlError: there is none.
     """
@@ -95,12 +95,12 @@ def _opens() -> bool:
     return pygame.display.get_driver() not in _HEADLESS
 
 
-def show(player: Player) -> None:
-    """Show a player's pictures until Escape or the window's end; Space pauses."""
+def show(playback: Playback) -> None:
+    """Show pictures until Escape is pressed or the window is closed; Space pauses."""
     clock = pygame.time.Clock()
     screen: pygame.Surface | None = None
-    while _goes_on(player):
-        picture = player.advance(clock.tick(_MOST_FPS) / 1000)
+    while _goes_on(playback):
+        picture = playback.advance(clock.tick(_MAX_FPS) / 1000)
         if picture is None:
             continue
         surface = pygame.surfarray.make_surface(picture.swapaxes(0, 1))
@@ -109,12 +109,12 @@ def show(player: Player) -> None:
         pygame.display.flip()
 
 
-def _goes_on(player: Player) -> bool:
+def _goes_on(playback: Playback) -> bool:
     for event in pygame.event.get():
         if event.type == pygame.QUIT or _is_key(event, pygame.K_ESCAPE):
             return False
         if _is_key(event, pygame.K_SPACE):
-            player.paused = not player.paused
+            playback.paused = not playback.paused
     return True
 
 

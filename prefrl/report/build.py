@@ -1,4 +1,4 @@
-"""The page of a run: one self-contained HTML file with every plot, in the run's folder."""
+"""The page of a run: one self-contained HTML file with all plots, in the run's folder."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import statistics
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from prefrl.config import RunConfig, to_mapping
-from prefrl.report import page as html
-from prefrl.report import people, plots, quality
+from prefrl.report import evaluation_plots, page, people, plots
+from prefrl.report.page import Figure
 from prefrl.report.run import RunData, read_run
 from prefrl.report.svg import decimal, last, number, percent, series, short
 from prefrl.rundir import RunDir, write_whole
@@ -19,10 +19,10 @@ from prefrl.types import MachineError
 
 
 def write_report(run: Path) -> Path:
-    """Write run/report/index.html from what the run folder holds, and return its path.
+    """Write run/report/index.html from the run folder, and return its path.
 
     Raises:
-      PrefrlError: the folder is no run.
+      PrefrlError: the folder holds no run.
       MachineError: one of its files is damaged, or the page cannot be written.
     """
     data = read_run(run)
@@ -32,7 +32,7 @@ def write_report(run: Path) -> Path:
         write_whole(target, render(data))
     except OSError as error:
         raise MachineError(
-            f"cannot write {target} ({error.strerror}): make room or mend permissions there"
+            f"cannot write {target} ({error.strerror}): make room or fix permissions there"
         ) from error
     return target
 
@@ -41,34 +41,34 @@ def render(data: RunData) -> str:
     """The page as HTML."""
     env_id = str(data.config["env"]["id"])
     body = [
-        html.header("prefrl run", env_id, _lead(data)),
-        html.headline(_headline(data)),
-        html.section(
+        page.header("prefrl run", env_id, _lead(data)),
+        page.headline(_headline(data)),
+        page.section(
             "Learning",
             "The agent never saw the environment's reward: it learned from a reward predicted "
             "out of answers to the question “which of these two clips is better?”",
             _learning(data),
         ),
-        html.section(
+        page.section(
             "Queries",
             "The schedule says how many answers may be asked for by now, and the gate drops the "
             "queries whose answer the ensemble already agrees on.",
             _queries(data),
         ),
         people.section(data),
-        html.section(
+        page.section(
             "Reward model",
-            "How well the ensemble predicts answers that it was not trained on, and whether it "
-            "knows when it does not know.",
+            "How well the ensemble predicts answers that it was not trained on, and whether it is "
+            "unsure where it is wrong.",
             _reward(data),
         ),
-        html.section(
+        page.section(
             "Set-up",
             "All that is needed to run it again; a dot marks what differs from the defaults.",
             _tables(data),
             kind="tables",
         ),
-        html.section(
+        page.section(
             "Reproduce",
             _repeats(data),
             [_command(data)],
@@ -76,7 +76,7 @@ def render(data: RunData) -> str:
         ),
         f"<footer>Written by prefrl on {datetime.now():%Y-%m-%d at %H:%M}.</footer>",
     ]
-    return html.page(f"{env_id} · {data.path.resolve().name}", filter(None, body))
+    return page.document(f"{env_id} · {data.path.resolve().name}", filter(None, body))
 
 
 def _lead(data: RunData) -> str:
@@ -90,9 +90,6 @@ def _lead(data: RunData) -> str:
         f"{short(float(budget))} preferences of the {config['labels']['labeler']} labeler. "
         f"Run `{data.path.resolve().name}`, seed\N{NO-BREAK SPACE}{config['seed']}, {state}."
     )
-
-
-Figure: TypeAlias = tuple[str, str, str, str]  # title, value, beside it, under it
 
 
 def _headline(data: RunData) -> list[Figure]:
@@ -109,13 +106,13 @@ def _headline(data: RunData) -> list[Figure]:
 def _score(data: RunData) -> Figure:
     score = number(data.evaluation, "normalised_score")
     if score is None:
-        return "Normalised score", html.NONE, "", _no_score(data)
+        return Figure("Normalised score", page.NONE, "", _no_score(data))
     about = f"{_of_step(data)}0 = random policy, 1 = RL on the true reward"
-    return "Normalised score", decimal(score), "", about
+    return Figure("Normalised score", decimal(score), "", about)
 
 
 def _no_score(data: RunData) -> str:
-    """Why there is none."""
+    """Why there is no score."""
     rl, random = (number(data.evaluation, f"{who}_return") for who in ("rl", "random"))
     if rl is not None and random is not None and rl <= random:
         return f"RL on the true reward ({short(rl)}) is not above random ({short(random)})"
@@ -123,7 +120,7 @@ def _no_score(data: RunData) -> str:
 
 
 def _of_step(data: RunData) -> str:
-    """Which agent was evaluated, where it is not the newest."""
+    """Step of the evaluated agent, where it is not the newest."""
     step = number(data.evaluation, "step")
     if not data.rows or step is None or step >= float(data.rows[-1]["step"]):
         return ""
@@ -137,24 +134,24 @@ def _true_return(data: RunData) -> Figure:
     if true is None:
         true, about = last(data.rows, "true_return"), "of the last training episodes"
     if true is None:
-        return "True return", html.NONE, "", "no episode has ended yet"
-    return "True return", short(true), "", about
+        return Figure("True return", page.NONE, "", "no episode has ended yet")
+    return Figure("True return", short(true), "", about)
 
 
 def _labels_used(data: RunData) -> Figure:
     keys = ("labels", "offered", "labels_budget")
     used, offered, budget = (last(data.rows, key) for key in keys)
     if used is None:
-        return "Labels used", html.NONE, "", "no answers yet"
+        return Figure("Labels used", page.NONE, "", "no answers yet")
     of = offered if offered is not None else budget
     beside = f"of {short(of)}" if of is not None else ""
-    return "Labels used", short(used), beside, _labels_about(used, offered, budget)
+    return Figure("Labels used", short(used), beside, _labels_about(used, offered, budget))
 
 
 def _accuracy(data: RunData) -> Figure:
     heldout = last(data.rows, "heldout_accuracy")
     if heldout is not None and last(data.rows, "guessing"):
-        return (
+        return Figure(
             "Held-out accuracy",
             percent(heldout),
             "",
@@ -162,14 +159,16 @@ def _accuracy(data: RunData) -> Figure:
         )
     unseen = number(data.evaluation, "predictor", "accuracy")
     if unseen is not None:
-        return "Accuracy", percent(unseen), "", "on fresh pairs, by true return"
+        return Figure("Accuracy", percent(unseen), "", "on fresh pairs, by true return")
     if heldout is not None:
-        return "Held-out accuracy", percent(heldout), "", "on answers kept out of training"
+        return Figure("Held-out accuracy", percent(heldout), "", "on answers kept out of training")
     if last(data.rows, "decided") == 0:
-        return "Held-out accuracy", html.NONE, "", "every answer is a tie: the agent gets no reward"
-    if last(data.rows, "comparisons"):
-        return "Held-out accuracy", html.NONE, "", "no answer kept out of training decides anything"
-    return "Held-out accuracy", html.NONE, "", "no reward has been fitted yet"
+        why = "every answer is a tie: the agent gets no reward"
+    elif last(data.rows, "comparisons"):
+        why = "no answer kept out of training decides anything"
+    else:
+        why = "no reward has been fitted yet"
+    return Figure("Held-out accuracy", page.NONE, "", why)
 
 
 def _steps(data: RunData) -> Figure:
@@ -177,13 +176,14 @@ def _steps(data: RunData) -> Figure:
     done, wanted = (float(rows[-1]["step"]) if rows else 0.0), float(data.config["steps"])
     beside = f"of {short(wanted)}" if done < wanted else ""
     about = f"in {short(len(rows))} pass{'' if len(rows) == 1 else 'es'} of the loop"
-    return "Steps", short(done), beside, about
+    return Figure("Steps", short(done), beside, about)
 
 
 def _speed(data: RunData) -> Figure:
     speed = series(data.rows, "steps_per_second")[:, 1]
-    value = short(statistics.median(speed.tolist())) if len(speed) else html.NONE
-    return "Steps per second", value, "", f"median, {data.config['env']['n_envs']} environments"
+    value = short(statistics.median(speed.tolist())) if len(speed) else page.NONE
+    about = f"median, {data.config['env']['n_envs']} environments"
+    return Figure("Steps per second", value, "", about)
 
 
 def _learning(data: RunData) -> list[str]:
@@ -191,7 +191,7 @@ def _learning(data: RunData) -> list[str]:
     source = data.evaluation.get("reference")
     source = f" References: {source}." if source else ""
     return [
-        html.card(
+        page.card(
             "True and predicted return",
             plots.returns(data.rows, data.evaluation),
             "If the predicted return (what the agent is trained on) and the true return (which it "
@@ -199,9 +199,9 @@ def _learning(data: RunData) -> list[str]:
             "rises, the agent exploits its mistakes.",
             "No metrics yet: `prefrl train` adds a line at each pass of the loop.",
         ),
-        html.card(
+        page.card(
             "Score and leak audit",
-            quality.score(data.evaluation, audit),
+            evaluation_plots.score(data.evaluation, audit),
             "The same agent trained on a constant or a random network as its reward shows what "
             "the environment gives away by itself: only what the blue bar reaches beyond the "
             f"orange ones was learned from preferences.{source}",
@@ -212,14 +212,14 @@ def _learning(data: RunData) -> list[str]:
 
 def _queries(data: RunData) -> list[str]:
     return [
-        html.card(
+        page.card(
             "Labels against the schedule",
             plots.labels(data.rows),
             "Where the blue line stays under the grey area, the gate found nothing worth asking, "
             "or the labeler had not answered yet.",
             "No answers yet: `prefrl train` adds a line at each pass of the loop.",
         ),
-        html.card(
+        page.card(
             "Disagreement and the gate",
             plots.disagreement(data.rows),
             "Disagreement is the spread, from 0 to 0.5, of the members' probabilities that the "
@@ -235,30 +235,30 @@ def _reward(data: RunData) -> list[str]:
     if "accuracy" not in (evaluation.get("predictor") or {"accuracy": None}):
         missing = "no two unseen segments differ in true return"
     return [
-        html.card(
+        page.card(
             "Accuracy, loss and temperature of the fits",
             plots.fit(data.rows),
-            "A held-out loss far over the training loss means that answers are learned by heart; "
-            "the temperature divides the predicted returns so that the confidence stays honest.",
+            "A held-out loss far over the training loss means that answers are memorised; the "
+            "temperature divides the predicted returns so that the confidence is calibrated.",
             "No fit yet: the reward is first fitted when the first batch is answered.",
         ),
-        html.card(
+        page.card(
             "Calibration",
-            quality.calibration(evaluation),
+            evaluation_plots.calibration(evaluation),
             "Of the pairs on which the ensemble is 80 percent sure, 80 percent should be right: "
-            "points under the dashed line are overconfident, points over it too careful.",
+            "points under the dashed line are overconfident, points over it underconfident.",
             f"No reliability yet: {missing}.",
         ),
-        html.card(
+        page.card(
             "Is the gate right?",
-            quality.gate_errors(evaluation),
-            "The gate earns its keep if the pairs that it lets through are the ones the ensemble "
-            "would get wrong without asking.",
+            evaluation_plots.gate_errors(evaluation),
+            "The gate is right if the pairs that it lets through are the ones that the ensemble "
+            "gets wrong without asking.",
             f"No error rates yet: {missing}.",
         ),
-        html.card(
+        page.card(
             "Predicted against true return of segments",
-            quality.segment_returns(evaluation),
+            evaluation_plots.segment_returns(evaluation),
             "Every point is one clip; the scale of the prediction is free, so only the order "
             "counts: the closer to a rising line, the better.",
             f"No segments yet: {missing}.",
@@ -270,7 +270,7 @@ def _tables(data: RunData) -> list[str]:
     defaults = to_mapping(RunConfig())
     config = dict(data.config)
     tables = {name: config.pop(name) for name in list(config) if isinstance(config[name], dict)}
-    found = [html.table("run", config, _changed(config, defaults))]
+    found = [page.table("run", config, _changed(config, defaults))]
     for name, values in tables.items():
         usual = defaults.get(name, {})
         shown: dict[str, Any] = {}
@@ -280,9 +280,9 @@ def _tables(data: RunData) -> list[str]:
             parts = {key: value} if nested is None else {f"{key}.{k}": v for k, v in nested.items()}
             shown |= parts
             changed += list(parts) if value != usual.get(key) else []
-        found.append(html.table(name, shown, changed))
+        found.append(page.table(name, shown, changed))
     versions = data.versions or {"versions": "not recorded in this run"}
-    return [*found, html.table("versions", versions)]
+    return [*found, page.table("versions", versions)]
 
 
 def _repeats(data: RunData) -> str:
@@ -295,7 +295,7 @@ def _repeats(data: RunData) -> str:
 
 
 def _replayed(data: RunData) -> bool:
-    """Whether its answers cannot be had again by asking."""
+    """Whether a new run repeats this one only with its stored answers."""
     return data.config["labels"]["labeler"] in ("human", "store")
 
 
@@ -303,7 +303,7 @@ def _command(data: RunData) -> str:
     command = ["prefrl", "train", "--config", str(data.path / "config.toml")]
     if _replayed(data):
         command += ["--labeler", "store", "--answers", str(data.path)]
-    return html.command(shlex.join(command))
+    return page.command(shlex.join(command))
 
 
 def _labels_about(used: float, offered: float | None, budget: float | None) -> str:

@@ -1,6 +1,6 @@
-"""The pieces of a run's page: its style, and functions that write HTML out of plain values.
+"""Parts of a run's page: its style, and functions that make HTML of plain values.
 
-Every text that comes in is escaped here; only `svg` and what these functions return is HTML.
+Texts are escaped here; only `Plot.svg` and what these functions return is HTML.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterable, Mapping
 from html import escape
 from string import Template
-from typing import Any
+from typing import Any, NamedTuple
 
-from prefrl.report.svg import CSS_NAMES, Plot
+from prefrl.report.svg import CSS_NAMES, Mark, Plot
 
 PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
@@ -152,7 +152,7 @@ footer { margin-top: 48px; padding-top: 14px; border-top: 1px solid var(--rule);
 
 NONE = "\N{EN DASH}"
 
-_MARKS = {
+_MARKS: Mapping[Mark, str] = {
     "line": '<path d="M1 6H21" stroke-width="2.4"/>',
     "faint": '<path d="M1 8L6 4L11 8L16 4L21 7" stroke-width="1.2" opacity=".7"/>',
     "dash": '<path d="M1 6H21" stroke-width="1.6" stroke-dasharray="5 3"/>',
@@ -164,7 +164,23 @@ _MARKS = {
 }
 
 
-def page(title: str, body: Iterable[str]) -> str:
+class Figure(NamedTuple):
+    """A number over the plots.
+
+    Attributes:
+      title: what it is.
+      value: the number as text.
+      unit: its unit, or what it is a part of; may be empty.
+      about: a line of explanation.
+    """
+
+    title: str
+    value: str
+    unit: str
+    about: str
+
+
+def document(title: str, body: Iterable[str]) -> str:
     """The whole document; `body` is HTML."""
     return PAGE.substitute(title=escape(title), style=STYLE.lstrip(), body="\n".join(body))
 
@@ -177,13 +193,13 @@ def header(kicker: str, title: str, lead: str) -> str:
     )
 
 
-def headline(figures: Iterable[tuple[str, str, str, str]]) -> str:
-    """The row of figures: (name, value, the value's unit or whole, one line about it)."""
+def headline(figures: Iterable[Figure]) -> str:
+    """A row of figures."""
     items = [
-        f'<div><dt>{escape(name)}</dt><dd class="value">{escape(value)}'
+        f'<div><dt>{escape(title)}</dt><dd class="value">{escape(value)}'
         f"{f' <small>{escape(unit)}</small>' if unit else ''}</dd>"
         f'<dd class="about">{inline(about)}</dd></div>'
-        for name, value, unit, about in figures
+        for title, value, unit, about in figures
     ]
     return '<dl class="figures">\n' + "\n".join(items) + "\n</dl>"
 

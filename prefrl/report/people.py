@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from typing import TypeAlias
 
 import numpy as np
 
-import prefrl.report.page as html
+import prefrl.report.page as page
 import prefrl.report.people_plots as plots
 from prefrl.label_quality import (
     REPEAT,
@@ -19,6 +18,7 @@ from prefrl.label_quality import (
     sittings,
     work_gaps,
 )
+from prefrl.report.page import Figure
 from prefrl.report.run import PeoplesAnswers, RunData
 from prefrl.report.svg import percent, short
 from prefrl.store import AnswerRow, CheckRow
@@ -26,19 +26,17 @@ from prefrl.store import AnswerRow, CheckRow
 TITLE = "Labels by people"
 ABOUT = (
     "How fast and how well people answered. A few of the pairs are checks: they look like any "
-    "other and train nothing, but what to answer is known."
+    "other and train nothing, but their right answer is known."
 )
 
 _SHARES = ("Same answer again", "Obvious pairs right", "Left chosen")
 
-Figure: TypeAlias = tuple[str, str, str, str]  # title, value, beside it, under it
-
 
 def section(data: RunData) -> str:
-    """The section, or "" where nobody but simulated labelers was asked."""
+    """The section, or "" where only simulated labelers were asked."""
     people = data.people
     if people.rows:
-        return html.section(TITLE, ABOUT, _cards(people))
+        return page.section(TITLE, ABOUT, _cards(people))
     if people.unreadable:
         missing = f"The answers cannot be read, so this is missing. {people.unreadable}."
     elif data.config["labels"]["labeler"] == "human" and people.unseen:
@@ -48,57 +46,57 @@ def section(data: RunData) -> str:
     else:
         return ""
     about = "Pace, time of an answer, checks and a liking for one side, over time."
-    return html.section(TITLE, ABOUT, [html.card("Answers of people", None, about, missing)])
+    return page.section(TITLE, ABOUT, [page.card("Answers of people", None, about, missing)])
 
 
 def _cards(people: PeoplesAnswers) -> list[str]:
     work = plots.worked(people.rows)
     cards = [
-        html.headline(figures(people)),
-        html.card(
+        page.headline(figures(people)),
+        page.card(
             "Pace",
             plots.pace(work),
             "A line that rises is practice; one that falls is a person who tires, or pairs that "
             "become harder.",
             "Too few answers yet: a pace needs two in a row.",
         ),
-        html.card(
+        page.card(
             "Time and attention",
             plots.attention(work),
             "Quicker answers are practice as long as the checks hold; with less of the clip "
             "watched and more checks missed they are guesses.",
             "No answers yet, only checks.",
         ),
-        html.card(
+        page.card(
             "Checks",
             plots.checks(work),
-            "The line should stay near the top: down at the dashed line answers are no better "
-            "than tossed coins, and a tall band means that there were few checks to judge by.",
+            "The line should stay near the top: at the dashed line answers are no better than "
+            "chance, and a tall band means that there were few checks to judge by.",
             "No checks yet: one pair in twenty is one, as soon as there is something to check.",
         ),
-        html.card(
+        page.card(
             "Left or right",
             plots.sides(work),
-            "Sides are drawn by lot, so half of the choices should fall on the left: a band that "
-            "keeps clear of the dashed line is a habit, not a judgement.",
-            "No choices yet: nothing but ties and pairs of which nobody can tell.",
+            "Sides are random, so half of the choices should fall on the left: a band that keeps "
+            "clear of the dashed line shows a habit, not a judgement.",
+            "No choices yet: only ties and incomparable pairs.",
         ),
     ]
     if len(people.names) > 1:
-        named = people.names[: plots.MOST_NAMED]
-        cards.append(html.tables([_table(people.of(name), name) for name in named]))
+        named = people.names[: plots.MAX_NAMED]
+        cards.append(page.tables([_table(people.of(name), name) for name in named]))
     return cards
 
 
 def figures(people: PeoplesAnswers) -> list[Figure]:
-    """The numbers over the plots: of everybody, over all the time."""
+    """The figures over the plots, of everybody's answers."""
     found = quality(people.answers, people.checks)
     again, right, left = _SHARES
     return [
         _rate(people, found),
-        (again, _share(found.consistent), "", _repeats(found, people.checks)),
-        (right, _share(found.obvious), "", _of(found.obvious, " asked")),
-        (left, _share(found.left), "", _of(found.left, " choices, checks included")),
+        Figure(again, _share(found.consistent), "", _repeats(found, people.checks)),
+        Figure(right, _share(found.obvious), "", _of(found.obvious, " asked")),
+        Figure(left, _share(found.left), "", _of(found.left, " choices, checks included")),
         _time(people.answers, found),
         _watched(people.answers),
     ]
@@ -109,12 +107,12 @@ def _rate(people: PeoplesAnswers, found: Quality) -> Figure:
     rate = hourly(np.concatenate([work_gaps(times) for times in each]))
     n = len(sittings(np.array([row.answered_at for row in people.rows])))
     about = f"{_count(found.labels, 'label')} in {_count(n, 'sitting')}, pauses left out"
-    return "Answers an hour", short(rate) if np.isfinite(rate) else html.NONE, "", about
+    return Figure("Answers an hour", short(rate) if np.isfinite(rate) else page.NONE, "", about)
 
 
 def _share(part: tuple[int, int]) -> str:
     hits, n = part
-    return percent(hits / n) if n else html.NONE
+    return percent(hits / n) if n else page.NONE
 
 
 def _of(part: tuple[int, int], what: str = "") -> str:
@@ -137,23 +135,23 @@ def _repeats(found: Quality, checks: Sequence[CheckRow]) -> str:
 
 def _time(answers: Sequence[AnswerRow], found: Quality) -> Figure:
     if not answers:
-        return "Time of an answer", html.NONE, "", "no answers yet"
+        return Figure("Time of an answer", page.NONE, "", "no answers yet")
     low, high = np.quantile([row.seconds for row in answers], [0.1, 0.9])
     about = f"median; eight in ten between {low:.1f} and {high:.1f}\N{NO-BREAK SPACE}s"
-    return "Time of an answer", f"{found.median_seconds:.1f}", "s", about
+    return Figure("Time of an answer", f"{found.median_seconds:.1f}", "s", about)
 
 
 def _watched(answers: Sequence[AnswerRow]) -> Figure:
     known = [row.watched for row in answers if np.isfinite(row.watched)]
     if not known:
-        return "Clip watched", html.NONE, "", "not known"
-    return "Clip watched", percent(float(np.median(known))), "", "median, before the answer"
+        return Figure("Clip watched", page.NONE, "", "not known")
+    return Figure("Clip watched", percent(float(np.median(known))), "", "median, before the answer")
 
 
 def _table(people: PeoplesAnswers, name: str) -> str:
     found = quality(people.answers, people.checks)
     shares = (found.consistent, found.obvious, found.left)
-    told = [f"{_share(part)} ({_of(part)})" if part[1] else html.NONE for part in shares]
-    shown = {title: f"{value} {unit}".strip() for title, value, unit, _ in figures(people)}
+    told = [f"{_share(part)} ({_of(part)})" if part[1] else page.NONE for part in shares]
+    shown = {f.title: f"{f.value} {f.unit}".strip() for f in figures(people)}
     shown |= dict(zip(_SHARES, told, strict=True))
-    return html.table(name, {"Labels": short(found.labels), **shown})
+    return page.table(name, {"Labels": short(found.labels), **shown})

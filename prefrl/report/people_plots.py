@@ -1,6 +1,6 @@
-"""The plots of people's answers: rows of the store in, `Plot` out; None where nothing is known.
+"""Plots of people's answers: rows of the store in, `Plot` out; None where nothing is known.
 
-Their x axis is time at work: a pause takes none, and a night between two sittings is a line.
+Their x axis is time at work, without pauses; a line marks the start of another sitting.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ from prefrl.label_quality import (
     sittings,
     work_clock,
 )
+from prefrl.report.evaluation_plots import wilson
 from prefrl.report.plots import line
-from prefrl.report.quality import wilson
 from prefrl.report.svg import (
     BLUE,
     DASH,
     INK,
     MUTED,
     ORANGE,
+    LegendKey,
     Plot,
     panels,
     percent,
@@ -49,9 +50,9 @@ if TYPE_CHECKING:
 PACE_OVER, SIDES_OVER, CHECKS_OVER = 50, 100, 20
 """How many of the latest answers, choices and checks a running number is over."""
 SETTLED = 20
-"""So many of the first are not drawn, since they are over too few to say much; a fifth at most."""
-MOST_NAMED = 4
-"""Labelers of which there is a line each."""
+"""First values, each over too few answers, that are not drawn; at most a fifth of all."""
+MAX_NAMED = 4
+"""Labelers that have a line of their own."""
 _COLOURS = (BLUE, ORANGE, INK, MUTED)
 _NAME = 12  # letters of a name beside its line
 _MINUTES = 180  # longer work is in hours
@@ -60,7 +61,7 @@ _HEIGHT, _HALF, _LINE = 230, 95, 18  # of one panel, of each of two, of a line o
 _AGAIN, _RIGHT = "Same answer to a pair shown again", "Right answer to an obvious pair"
 
 AnyRow: TypeAlias = AnswerRow | CheckRow
-Keys: TypeAlias = tuple[tuple[str, str, str], ...]
+Keys: TypeAlias = tuple[LegendKey, ...]
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,9 @@ class Work:
     """Answers and checks in the order of time.
 
     Attributes:
-      at: time at work until each of the rows, (n,).
-      breaks: that at which another sitting begins, (S,).
-      unit: of both.
+      at: time at work until each row, (n,).
+      breaks: times at which another sitting begins, (S,).
+      unit: of both times.
     """
 
     rows: Sequence[AnyRow]
@@ -79,7 +80,7 @@ class Work:
     unit: str
 
     def where(self, kept: Sequence[bool]) -> tuple[list[AnyRow], Array]:
-        """Some of the rows with their times."""
+        """Rows with their times, where `kept`."""
         places = np.flatnonzero(kept).tolist()
         return [self.rows[i] for i in places], self.at[places]
 
@@ -89,12 +90,12 @@ class Work:
 
     @property
     def keys(self) -> Keys:
-        """What the legend says about the x axis."""
+        """Legend of the x axis."""
         return ((MUTED, "dots", "another sitting"),) if len(self.breaks) else ()
 
 
 def worked(rows: Sequence[AnyRow]) -> Work:
-    """The time of work of all, which goes on while any of them works.
+    """The common time at work, which passes while anybody works.
 
     Args:
       rows: in the order of time.
@@ -107,7 +108,7 @@ def worked(rows: Sequence[AnyRow]) -> Work:
 
 
 def pace(work: Work) -> Plot | None:
-    """Answers an hour, of each of the busiest labelers."""
+    """Answers an hour, a line for each of the busiest labelers."""
     counted = Counter(row.labeler for row in work.rows).most_common()
     lines = []
     for (name, _), colour in zip(counted, _COLOURS, strict=False):
@@ -130,7 +131,7 @@ def pace(work: Work) -> Plot | None:
         if several:
             _names(ax, [(name, data[-1], colour) for name, data, colour in lines], high)
     keys: Keys = tuple((colour, "line", name) for name, _, colour in lines) if several else ()
-    more = counted[MOST_NAMED:]
+    more = counted[MAX_NAMED:]
     left_out = f"Not drawn: {len(more)} more, with {short(sum(n for _, n in more))} answers."
     reading = "" if several else f"{short(lines[0][1][-1, 1])} an hour at the end"
     return Plot(svg[0], (*keys, *work.keys), reading, (left_out,) if more else ())
@@ -154,7 +155,7 @@ def attention(work: Work) -> Plot | None:
             _middle(axes[1], at[known], watched[known])
             y_axis(axes[1], 0, 1.03, shares=True, ticks=3)
         _time_axis(axes, work)
-    keys = (
+    keys: Keys = (
         (BLUE, "line", f"median of the last {PACE_OVER} answers"),
         (BLUE, "band", "10th to 90th percentile"),
     )
@@ -187,7 +188,7 @@ def checks(work: Work) -> Plot | None:
         (BLUE, "line", f"share of the last {CHECKS_OVER}"),
         (BLUE, "band", "95 % interval"),
         (ORANGE, "dot", "one that was missed"),
-        (MUTED, "dash", "tossed coins"),
+        (MUTED, "dash", "chance"),
     )
     absent = [title for title in kinds if title not in drawn]
     notes = tuple(f"Not asked yet: {title[0].lower()}{title[1:]}." for title in absent)
@@ -207,7 +208,7 @@ def sides(work: Work) -> Plot | None:
         _running_share(ax, at, left, SIDES_OVER)
         y_axis(ax, 0, 1, shares=True, ticks=4)
         _time_axis([ax], work)
-    keys = (
+    keys: Keys = (
         (BLUE, "line", f"share of the last {SIDES_OVER}"),
         (BLUE, "band", "95 % interval"),
         (MUTED, "dash", "no habit"),
@@ -217,7 +218,7 @@ def sides(work: Work) -> Plot | None:
 
 
 def spread(heights: Sequence[float], apart: float, top: float) -> list[float]:
-    """Heights moved as little as it takes for texts there not to overlap, none over the top.
+    """Heights moved as little as needed to keep texts from overlapping or passing the top.
 
     Args:
       heights: rising.
@@ -231,7 +232,7 @@ def spread(heights: Sequence[float], apart: float, top: float) -> list[float]:
 
 
 def _names(ax: Axes, ends: Sequence[tuple[str, Array, str]], high: float) -> None:
-    """Each name at the right edge, as high as its line ends; a dot marks that end."""
+    """Draw each name at the right edge, beside the end of its line, which a dot marks."""
     ends = sorted(ends, key=lambda item: float(item[1][1]))
     apart = _LINE * high / _HEIGHT
     places = spread([float(y) for _, (_, y), _ in ends], apart, high)
@@ -254,7 +255,7 @@ def _cut(name: str) -> str:
 
 
 def _middle(ax: Axes, at: Array, values: Array) -> float:
-    """Running median with the band of eight in ten; returns the band's highest."""
+    """Draw the running median with the band of eight in ten; returns the top of the band."""
     quantiles = running_quantiles(values, PACE_OVER, (0.1, 0.5, 0.9))
     data = _settled(np.column_stack([at, quantiles]))
     few = thin(data)
@@ -264,7 +265,7 @@ def _middle(ax: Axes, at: Array, values: Array) -> float:
 
 
 def _running_share(ax: Axes, at: Array, hits: Array, last: int, settled: int = SETTLED) -> None:
-    """Running share with its interval, and the line of tossed coins."""
+    """Draw a running share with its interval, and a line at chance."""
     share, count = running_share(hits, last)
     data = _settled(np.column_stack([at, share, *wilson(share, count)]), settled)
     few = thin(data)

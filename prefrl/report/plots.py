@@ -1,4 +1,4 @@
-"""The plots over steps: rows of metrics in, `Plot` out; None where nothing is known."""
+"""Plots over steps: rows of metrics in, `Plot` out; None where nothing is known."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from prefrl.report.svg import (
     INK,
     MUTED,
     ORANGE,
+    LegendKey,
     Plot,
     Rows,
     last,
@@ -48,7 +49,7 @@ def returns(rows: Rows, evaluation: Mapping[str, Any]) -> Plot | None:
     ]
     if not known:
         return None
-    keys = [
+    keys: list[LegendKey] = [
         (MUTED, "faint", "one pass of the loop"),
         (BLUE, "line", "true, moving average"),
         (ORANGE, "line", "predicted, moving average"),
@@ -81,7 +82,7 @@ def labels(rows: Rows) -> Plot | None:
     if not len(answered):
         return None
     budget = last(rows, "labels_budget")
-    keys = [(BLUE, "line", "answered")]
+    keys: list[LegendKey] = [(BLUE, "line", "answered")]
     with panels("labels", ["Labels"], [248], xlabel=STEPS) as ([ax], svg):
         if len(offered):
             data = _from_zero(offered)
@@ -116,7 +117,7 @@ def disagreement(rows: Rows) -> Plot | None:
         heights["Candidates over the gate"] = 64
     if not heights:
         return None
-    keys = []
+    keys: list[LegendKey] = []
     with panels("gate", list(heights), list(heights.values()), xlabel=STEPS) as (axes, svg):
         if len(band):
             keys = _band(axes[0], band, asked, gate)
@@ -130,12 +131,12 @@ def disagreement(rows: Rows) -> Plot | None:
     return Plot(svg[0], tuple(keys), reading)
 
 
-def _band(ax: Axes, band: Array, asked: Array, gate: Array) -> list[tuple[str, str, str]]:
-    """Percentiles, what was asked, and the gate; returns the legend."""
+def _band(ax: Axes, band: Array, asked: Array, gate: Array) -> list[LegendKey]:
+    """Draw percentiles, what was asked, and the gate; returns the legend."""
     data = thin(band)
     ax.fill_between(data[:, 0], data[:, 1], data[:, 3], color=BLUE, alpha=0.2, linewidth=0)
     line(ax, band[:, [0, 2]], BLUE)
-    keys = [(BLUE, "band", "10th to 90th percentile"), (BLUE, "line", "median")]
+    keys: list[LegendKey] = [(BLUE, "band", "10th to 90th percentile"), (BLUE, "line", "median")]
     if len(asked):
         data = thin(asked)
         ax.plot(data[:, 0], data[:, 1], "o", color=ORANGE, markersize=3.4, markeredgewidth=0)
@@ -153,19 +154,19 @@ def fit(rows: Rows) -> Plot | None:
     accuracy = series(rows, "heldout_accuracy")
     heldout, train = series(rows, "heldout_nll"), series(rows, "train_nll")
     temperature = series(rows, "temperature")
-    wanted = {
+    curves = {
         "Accuracy on held-out answers": accuracy,
         "Loss (negative log-likelihood)": heldout,
         "Temperature": temperature,
     }
-    known = [title for title, data in wanted.items() if len(data)]
+    known = [title for title, data in curves.items() if len(data)]
     if not known:
         return None
     heights = [{"Temperature": 50}.get(title, 92) for title in known]
-    keys = [(BLUE, "line", "held-out")]
+    keys: list[LegendKey] = [(BLUE, "line", "held-out")]
     with panels("fit", known, heights, xlabel=STEPS) as (axes, svg):
         for ax, title in zip(axes, known, strict=True):
-            data = wanted[title]
+            data = curves[title]
             line(ax, data, INK if title == "Temperature" else BLUE)
             if data is accuracy:
                 ax.axhline(0.5, color=MUTED, linestyle=":", linewidth=1.2)
@@ -180,13 +181,13 @@ def fit(rows: Rows) -> Plot | None:
         steps_axis(axes[-1], _until(rows))
     keys.append((MUTED, "dots", "guessing"))
     reading = f"{percent(accuracy[-1, 1])} at the end" if len(accuracy) else ""
-    missing = [title for title in wanted if title not in known]
+    missing = [title for title in curves if title not in known]
     notes = tuple(f"Not in the run's metrics: {title.lower()}." for title in missing)
     return Plot(svg[0], tuple(keys), reading, notes)
 
 
 def _noisy(ax: Axes, data: Array, colour: str) -> None:
-    """The values faint, their moving average over them; markers where they are few."""
+    """Draw values faintly under their moving average, with markers where they are few."""
     data = thin(data)
     few = "o" if len(data) < 12 else ""
     ax.plot(
@@ -203,14 +204,14 @@ def _noisy(ax: Axes, data: Array, colour: str) -> None:
 
 
 def line(ax: Axes, data: Array, colour: str) -> None:
-    """A line, with markers where there are too few points to see one."""
+    """Draw a line, with markers where it has few points."""
     data = thin(data)
     marker = "o" if len(data) < 12 else ""
     ax.plot(data[:, 0], data[:, 1], color=colour, marker=marker, markersize=4, clip_on=not marker)
 
 
 def _from_zero(data: Array) -> Array:
-    """A running total that starts at nothing, thinned without averaging."""
+    """A running total that starts at zero, thinned without averaging."""
     keep = np.unique(np.linspace(0, len(data) - 1, min(len(data), 500)).astype(int))
     return np.vstack([[0.0, 0.0], data[keep]])
 

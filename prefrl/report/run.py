@@ -1,11 +1,10 @@
-"""What a run folder knows, read for its page."""
+"""Content of a run folder, read for its page."""
 
 from __future__ import annotations
 
 import json
 import math
 import shlex
-import tomllib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from prefrl.config import RunConfig, to_mapping
+from prefrl.config import RunConfig, read_toml, to_mapping
 from prefrl.label_quality import looked
 from prefrl.metrics import read_metrics
 from prefrl.report.svg import Rows
@@ -27,11 +26,11 @@ _Answer = TypeVar("_Answer", AnswerRow, CheckRow)
 
 @dataclass(frozen=True)
 class PeoplesAnswers:
-    """The standing answers of those who looked at the clips; simulated labelers do not.
+    """The standing answers of labelers who looked at the clips; simulated ones do not.
 
     Attributes:
-      unseen: answers of others, who did not look at the clips.
-      unreadable: why nothing is known; empty where there is no store or it could be read.
+      unseen: number of answers by labelers who did not look at the clips.
+      unreadable: why the store cannot be read; empty where it can, or where there is none.
     """
 
     answers: tuple[AnswerRow, ...] = ()
@@ -41,7 +40,7 @@ class PeoplesAnswers:
 
     @property
     def rows(self) -> list[AnswerRow | CheckRow]:
-        """Both kinds, in the order of time."""
+        """Answers and checks, in the order of time."""
         return sorted([*self.answers, *self.checks], key=lambda row: row.answered_at)
 
     @property
@@ -50,7 +49,7 @@ class PeoplesAnswers:
         return [name for name, _ in Counter(row.labeler for row in self.rows).most_common()]
 
     def of(self, name: str) -> PeoplesAnswers:
-        """One labeler's."""
+        """Answers and checks of one labeler."""
         return PeoplesAnswers(
             tuple(row for row in self.answers if row.labeler == name),
             tuple(row for row in self.checks if row.labeler == name),
@@ -59,7 +58,7 @@ class PeoplesAnswers:
 
 @dataclass(frozen=True)
 class RunData:
-    """What a run folder knows; tables are empty where their file is not there."""
+    """Content of a run folder; tables are empty where their file is missing."""
 
     path: Path
     config: dict[str, Any]
@@ -69,26 +68,22 @@ class RunData:
     people: PeoplesAnswers
 
     def fill_in(self, flag: str = "") -> str:
-        """What to type for the parts that need an evaluation."""
+        """The command that fills in what needs an evaluation."""
         command = " ".join(filter(None, ["prefrl eval", shlex.quote(str(self.path)), flag]))
         return f"run `{command}` to fill this in"
 
 
 def read_run(run: Path) -> RunData:
-    """Gather what the page shows; the true reward stays where evaluation wrote it."""
-    folder = RunDir(run)
-    config = folder.config_path
-    if not config.is_file():
-        raise PrefrlError(
-            f"{run} is not a run folder (no config.toml in it): give a folder under runs/"
-        )
-    try:
-        settings = tomllib.loads(config.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise PrefrlError(f"{config} is not valid TOML: {error}") from None
+    """Read what the page shows of a run.
+
+    Raises:
+      PrefrlError: there is no run, or its configuration cannot be read.
+      MachineError: another file is damaged.
+    """
+    folder = RunDir.open(run)
     return RunData(
         path=run,
-        config=merged(to_mapping(RunConfig()), settings),
+        config=merged(to_mapping(RunConfig()), read_toml(folder.config_path)),
         rows=read_metrics(folder.metrics_path),
         evaluation=_read_table(folder.evaluation_path, "run prefrl eval again"),
         versions=_read_table(folder.versions_path, "delete it; the page does without"),
@@ -97,7 +92,7 @@ def read_run(run: Path) -> RunData:
 
 
 def read_people(store: Path) -> PeoplesAnswers:
-    """What people answered; a store that is not there is not made."""
+    """What people answered; a missing store is not created."""
     if not store.exists():
         return PeoplesAnswers()
     try:
@@ -114,7 +109,7 @@ def read_people(store: Path) -> PeoplesAnswers:
 
 
 def _seen(rows: list[_Answer]) -> tuple[_Answer, ...]:
-    """Those of people; raises ValueError or TypeError where a number is none."""
+    """Rows of people; raises ValueError or TypeError where a number is not finite."""
     for row in rows:
         if not (math.isfinite(row.answered_at) and math.isfinite(row.seconds)):
             raise ValueError(f"an answer at {row.answered_at} after {row.seconds} s")

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -25,13 +25,18 @@ if TYPE_CHECKING:
 
 Rows: TypeAlias = Sequence[Mapping[str, Any]]
 
-# Blue and orange of Okabe and Ito's palette, which every common colour blindness tells apart.
+# Blue and orange of Okabe and Ito's palette: colour-blind people can tell them apart.
 BLUE, ORANGE, INK, MUTED = "#0072b2", "#d55e00", "#1a1b1e", "#6a6c74"
 GRID, CARD = "#e2e3e8", "#fefefe"
 DASH: Any = (0, (4, 3))  # of a line, as Matplotlib has it
 CSS_NAMES = {BLUE: "blue", ORANGE: "orange", INK: "ink", MUTED: "muted", GRID: "grid", CARD: "card"}
-WIDTH = 480  # CSS pixels, like every length here
-POINTS = 500  # what a line keeps of a long run
+WIDTH = 480  # CSS pixels, as every length here
+POINTS = 500  # points that a line keeps of a long run
+
+
+Mark: TypeAlias = Literal["line", "faint", "dash", "dots", "dot", "box", "band"]
+LegendKey: TypeAlias = tuple[str, Mark, str]
+"""Colour, mark and text of a line of the legend."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +45,13 @@ class Plot:
 
     Attributes:
       svg: an <svg> element that fills the width it is given.
-      keys: the legend: (colour, mark, text); marks are line, faint, dash, dot, ring, box, band.
-      reading: the plot in a few words, for its heading and for who cannot see it.
-      notes: what of it is not known yet.
+      keys: the legend.
+      reading: the plot in a few words, for its heading and for people who cannot see it.
+      notes: what is not known yet.
     """
 
     svg: str
-    keys: tuple[tuple[str, str, str], ...]
+    keys: tuple[LegendKey, ...]
     reading: str
     notes: tuple[str, ...] = ()
 
@@ -135,15 +140,15 @@ def panels(
     left: int = 46,
     right: int = 14,
 ) -> Iterator[tuple[list[Axes], list[str]]]:
-    """Stacked axes on one x axis, in the page's looks.
+    """Stacked axes on one x axis, in the page's style.
 
     Args:
       name: makes the SVG's ids differ from those of the page's other plots.
       titles: what each panel's y axis shows, with its unit.
       heights: of the panels, without titles and ticks.
-      left, right: what the ticks of the y axis, and names of lines, have room in.
+      left, right: room for the ticks of the y axis, and for names of lines.
     Yields:
-      The axes, and a list into which the <svg> element comes when the block ends.
+      The axes, and a list to which the <svg> element is appended when the block ends.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -198,7 +203,7 @@ def y_axis(
     shares: bool = False,
     ticks: int = 4,
 ) -> None:
-    """Few ticks on the y axis, in short numbers or per cent, and the limits that are given."""
+    """Set the limits of the y axis, and few ticks in short numbers or per cent."""
     ax.set_ylim(low, high)
     _numbers(ax.yaxis, shares, ticks)
 
@@ -206,7 +211,7 @@ def y_axis(
 def x_axis(
     ax: Axes, low: float | None = None, high: float | None = None, *, shares: bool = False
 ) -> None:
-    """The same for the x axis."""
+    """Set the limits of the x axis, and its ticks in short numbers or per cent."""
     ax.set_xlim(low, high)
     _numbers(ax.xaxis, shares, 6)
 
@@ -247,7 +252,7 @@ def _looks(name: str) -> Any:
 
 
 def _inline(document: str) -> str:
-    """matplotlib's SVG document as an element of a page that sets fonts and colours."""
+    """matplotlib's SVG document as an element of the page, which sets fonts and colours."""
     body = document[document.index("<svg") :]
     view = re.search(r'viewBox="([^"]*)"', body)
     assert view is not None

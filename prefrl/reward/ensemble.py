@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save
 from torch import Generator, Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
+from prefrl.files import whole_file
 from prefrl.names import choose
 from prefrl.precision import to_working_type
 from prefrl.reward.nets import REWARD_NETS, MemberLinear, MemberMLP
@@ -296,11 +297,9 @@ class RewardEnsemble(nn.Module):
 
     def save(self, path: str | Path, **notes: str) -> None:
         """Weights as safetensors, in one step: a reader sees the old file or the new one."""
-        path = Path(path)
-        part = path.with_suffix(".part")
-        # By Python's own means: safetensors writes files that nobody else may read.
-        part.write_bytes(save({k: v.contiguous() for k, v in self.state_dict().items()}, notes))
-        part.replace(path)
+        with whole_file(Path(path)) as part:
+            # By Python's own means: safetensors writes files that nobody else may read.
+            part.write_bytes(save({k: v.contiguous() for k, v in self.state_dict().items()}, notes))
 
     def load(self, path: str | Path) -> None:
         """Weights from `save`.

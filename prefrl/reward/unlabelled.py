@@ -11,6 +11,7 @@ from numpy.random import Generator
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from prefrl.files import whole_file
 from prefrl.reward.batches import in_part, returns_of
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.reward.losses import bradley_terry_loss
@@ -47,9 +48,8 @@ class Unlabelled:
     def save(self, path: Path) -> None:
         """In one step: a reader sees the old file or the new one."""
         if self._inputs is not None:
-            part = path.with_suffix(".part")
-            save_file({"segments": self._inputs}, part)
-            part.replace(path)
+            with whole_file(path) as part:
+                save_file({"segments": self._inputs}, part)
 
 
 def load_unlabelled(path: Path) -> Tensor | None:

@@ -1,4 +1,4 @@
-"""The comparison store: the only thing that trainer, labelers and reward fit share."""
+"""The comparison store, through which trainer, labelers and reward fit communicate."""
 
 from prefrl.store.checks import Check, CheckRow
 from prefrl.store.comparisons import AlreadyAnswered, ComparisonStore

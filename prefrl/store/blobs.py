@@ -1,4 +1,4 @@
-"""A segment as one compressed blob of plain bytes, and back, bit for bit."""
+"""Segments as compressed blobs of plain bytes, and back, bit for bit."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def encode_segment(segment: Segment) -> bytes:
 
 
 def decode_segment(blob: bytes, step: int) -> Segment:
-    """The segment that `encode_segment` was given, its arrays writable.
+    """The segment that `encode_segment` was given, with writable arrays.
 
     Raises:
       ValueError: the bytes are damaged.

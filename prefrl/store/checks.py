@@ -1,7 +1,7 @@
 """Checks: pairs that are asked only to judge the labeler.
 
-They train nothing and count as no label. Their answers are appended like those of queries, in a
-table of their own: the last row of a name is its standing answer.
+They train nothing and are not counted as labels. Their answers are appended like those of queries,
+in a table of their own: the last row of a name is its standing answer.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ class Check:
     """A pair whose consistent answer is known.
 
     Attributes:
-      name: which check it is, chosen by who shows it; unique in a store.
-      kind: what it checks, chosen by who shows it.
-      left_id, right_id: the segments' numbers in the store.
-      expected: the answer that is consistent.
-      query_id: the query whose segments it shows again; None where it is of no query.
+      name: chosen by whoever shows it; unique in a store.
+      kind: what it checks, chosen by whoever shows it.
+      left_id, right_id: the segments' ids in the store.
+      expected: the consistent answer.
+      query_id: the query whose segments it shows again, or None.
     """
 
     name: str
@@ -59,12 +59,12 @@ class CheckRow:
 
     @property
     def as_expected(self) -> bool:
-        """Whether the answer is the consistent one."""
+        """Whether the answer is the expected one."""
         return self.preference is self.expected
 
 
 def check_of_answer(row: Row, loader: Loader, kind: str, name: str) -> Check:
-    """Of a row of `ANSWERS` whose preference is not null."""
+    """The check that repeats a row of `ANSWERS`, whose preference is not null."""
     query, expected = loader.query(row), Preference(row.preference)
     sides = query.left, query.right, row.left_id, row.right_id
     return Check(name, kind, *sides, expected, query.id)
@@ -78,7 +78,7 @@ def append_check(
     viewing: Viewing,
     now: float | None,
 ) -> int:
-    """The new row's id."""
+    """Append a check's answer; returns the new row's id."""
     row = {
         "name": check.name,
         "kind": check.kind,
@@ -92,7 +92,7 @@ def append_check(
 
 
 def standing_checks(connection: sa.Connection) -> list[CheckRow]:
-    """In the order in which they were answered."""
+    """Checks with their standing answers, in the order of the answers."""
     return [
         CheckRow(
             name=row.name,

@@ -1,8 +1,8 @@
 """Queries, their leases and their answers, in a database that trainer and labelers share.
 
-A query is open, or under a lease, or expired, or answered. Answers are only ever appended: a
-revision or a withdrawal is a new row, and the last row about a query is its standing answer.
-Checks, which are asked only to judge the labeler, are kept apart from all that.
+A query is open, leased, expired or answered. Answers are only appended: a revision or a withdrawal
+is a new row, and the last row about a query is its standing answer. Checks, which are asked only to
+judge the labeler, are stored separately.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from prefrl.store.schema import (
 from prefrl.types import Preference, PrefrlError, Query, Viewing
 
 UNSEEN = Viewing()
-"""How a pair is looked at where nobody looks, or nothing is known of it."""
+"""Viewing of an answer where nobody looked, or where nothing is known about it."""
 
 
 class AlreadyAnswered(PrefrlError):  # noqa: N818 - what happened, not a mistake
-    """Somebody else was first: the query has a standing answer."""
+    """The query has a standing answer: somebody else was first."""
 
 
 class ComparisonStore(StoreReader):
-    """What the trainer asks and the labelers answer; safe from many processes and threads."""
+    """Queries of the trainer and answers of the labelers; safe from many processes and threads."""
 
     def add(self, asked: Sequence[Query]) -> list[Query]:
         """Stores queries, all or none, and returns them with their ids."""
@@ -68,11 +68,11 @@ class ComparisonStore(StoreReader):
     ) -> Query | None:
         """The oldest open query that nobody holds a lease on, now leased to this worker.
 
-        The lease runs out by itself, so that a query whose worker died comes back. Times are
-        Unix seconds; `now` is the clock's by default, here and below.
+        The lease expires, so a query whose worker died is open again. Times are in Unix seconds;
+        `now` is the current time by default, here and below.
 
         Args:
-          last: queries that come after all others.
+          last: ids of queries that come after all others.
         """
         now = time.time() if now is None else now
         oldest = (
@@ -94,7 +94,7 @@ class ComparisonStore(StoreReader):
                 .where(queries.c.id == row.id)
                 .values(leased_by=worker, lease_until=now + lease_seconds)
             )
-        # After the commit: a damaged one does not block the rest.
+        # After the commit, so that a damaged one does not block the rest.
         return Loader(self.where).query(row)
 
     def renew(
@@ -104,20 +104,20 @@ class ComparisonStore(StoreReader):
         lease_seconds: float = 60.0,
         now: float | None = None,
     ) -> set[int]:
-        """Leases queries that the worker claimed before for so much longer, from now on.
+        """Extends the worker's leases to `lease_seconds` from now.
 
         Returns:
-          Those that it holds now. The others have meanwhile been answered, expired or leased by
-          another; one whose lease ran out and that nobody took is held again.
+          The queries that it holds now. The others have been answered, have expired or are leased
+          by another worker; one whose lease ran out and that nobody took is leased again.
         """
         now = time.time() if now is None else now
-        # Expired or not: one that was undone is held though it had expired.
+        # Expired or not: an undone query is held even if it had expired.
         own = sa.and_(~queries.c.answered, ~UNLEASED, queries.c.leased_by == worker)
         mine = (
             sa.select(queries.c.id)
             .where(queries.c.id.in_({int(i) for i in query_ids}))
             .where(sa.or_(own, sa.and_(OPEN, UNLEASED)))
-            .with_for_update(skip_locked=True)  # somebody is just answering or claiming it
+            .with_for_update(skip_locked=True)  # somebody is answering or claiming it
         )
         with self._database.writing(durable=False) as connection:
             held = set(connection.execute(mine, {"now": now}).scalars())
@@ -129,7 +129,7 @@ class ComparisonStore(StoreReader):
         return held
 
     def release(self, query_id: int, worker: str) -> None:
-        """Gives a claimed query back; nothing happens if the worker does not hold it."""
+        """Gives a claimed query back; does nothing if the worker does not hold it."""
         with self._database.writing(durable=False) as connection:
             connection.execute(
                 queries.update()
@@ -145,7 +145,7 @@ class ComparisonStore(StoreReader):
         viewing: Viewing = UNSEEN,
         now: float | None = None,
     ) -> int:
-        """Stores an answer; it is on the disk when this returns. The first answer wins.
+        """Stores an answer durably. The first answer to a query wins.
 
         Returns:
           The comparison's id.
@@ -158,7 +158,7 @@ class ComparisonStore(StoreReader):
     def answer_all(
         self, answers: Sequence[tuple[int, Preference]], labeler: str, now: float | None = None
     ) -> list[int]:
-        """Like `answer` for many, all or none, in one transaction."""
+        """Stores many answers, all or none, in one transaction; see `answer`."""
         return self._answer(answers, labeler, UNSEEN, now)
 
     def revise(
@@ -171,7 +171,7 @@ class ComparisonStore(StoreReader):
     ) -> int:
         """Replaces the standing answer by a new row; None withdraws it and reopens the query.
 
-        One that had expired stays so, and nobody claims it.
+        A query that had expired stays expired, and nobody can claim it.
 
         Raises:
           PrefrlError: there is no standing answer.
@@ -196,8 +196,8 @@ class ComparisonStore(StoreReader):
     ) -> int:
         """Withdraws the labeler's own standing answer and leases the query to the worker.
 
-        Both at once, so that nobody else gets it before it is answered again. One that had
-        expired stays so: the worker can answer it, and nobody claims it afterwards.
+        Both happen in one transaction, so nobody else gets it before it is answered again. A query
+        that had expired stays expired: the worker can answer it, and nobody else can claim it.
 
         Returns:
           The withdrawal's comparison id.
@@ -230,18 +230,18 @@ class ComparisonStore(StoreReader):
         viewing: Viewing = UNSEEN,
         now: float | None = None,
     ) -> int:
-        """Stores a check's answer, on the disk when this returns; None withdraws it.
+        """Stores a check's answer durably; None withdraws it.
 
         Returns:
-          The row's id, of a numbering of its own.
+          The row's id among checks.
         """
         with self._database.writing() as connection:
             return append_check(connection, check, preference, labeler, viewing, now)
 
     def expire(self, before_step: int, now: float | None = None) -> int:
-        """Open queries asked before that step are never claimed again; returns how many.
+        """Expires open queries asked before a step, so nobody can claim them; returns how many.
 
-        Whoever has one of them under a lease keeps it.
+        Leased queries stay leased.
         """
         stale = queries.update().where(OPEN, UNLEASED, queries.c.step < int(before_step))
         now = time.time() if now is None else now

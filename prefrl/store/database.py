@@ -1,7 +1,7 @@
 """The database under the comparison store: opening, transactions, errors, forks.
 
-SQLite in a file, or PostgreSQL by URL. What differs between the two is here and in the
-types of the migrations, nowhere else.
+SQLite in a file, or PostgreSQL by URL. All differences between the two are here and in the types
+of the migrations.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from prefrl.store.schema import MIGRATIONS, meta
 from prefrl.types import MachineError, PrefrlError
 
 BUSY_SECONDS = 30.0
-"""How long a transaction waits for another process before it gives up."""
+"""How long a transaction waits for another process."""
 
-# What SQLite calls it: what it means, and what to do.
+# SQLite's name of an error: what it means, and what to do.
 _REMEDIES = {
     "SQLITE_FULL": "the disk is full: free some space and try again",
     "SQLITE_READONLY": "it cannot be written: check the permissions of the file and its folder",
@@ -74,7 +74,7 @@ def _url(where: str | Path) -> sa.URL:
 
 
 def _engine(url: sa.URL) -> sa.Engine:
-    """One connection, opened when it is needed. The caller sees to it that one thread has it."""
+    """An engine of one connection, opened when needed; the caller locks it for one thread."""
     one: dict[str, Any] = {"poolclass": sa.QueuePool, "pool_size": 1, "max_overflow": 0}
     if url.get_backend_name() != "sqlite":
         try:
@@ -87,7 +87,7 @@ def _engine(url: sa.URL) -> sa.Engine:
                 "pip install 'prefrl[postgres]'"
             ) from None
 
-    # The driver must not begin transactions by itself: `begin` below says which kind it is.
+    # The driver must not begin transactions by itself: `begin` below chooses their kind.
     own = {"timeout": BUSY_SECONDS, "isolation_level": None, "check_same_thread": False}
     engine = sa.create_engine(url, connect_args=own, **one)
 
@@ -110,7 +110,8 @@ class Database:
         """Creates the tables, or migrates those of an earlier version.
 
         Raises:
-          PrefrlError: not a database, not one of ours, or of a newer schema (left alone).
+          PrefrlError: not a database, not a comparison store, or of a newer schema; it is not
+            changed.
           MachineError: it cannot be read or written.
         """
         url = _url(where)
@@ -132,7 +133,7 @@ class Database:
 
     @contextlib.contextmanager
     def transaction(self, begin: Sequence[str] = ("BEGIN",)) -> Iterator[sa.Connection]:
-        """All of it or nothing; the database's errors come out as ours."""
+        """A transaction; errors of the database that have a known cause become a PrefrlError."""
         try:
             with self.lock, self.engine.connect() as connection:
                 connection.execution_options(sqlite_begin=begin)
@@ -145,17 +146,17 @@ class Database:
             raise explained from error
 
     def writing(self, durable: bool = True) -> contextlib.AbstractContextManager[sa.Connection]:
-        """A transaction that writes: on SQLite the only one from its start on.
+        """A transaction that writes; on SQLite there is only one such at a time.
 
         Args:
-          durable: it is on the disk when this ends. Otherwise a power failure may undo it,
-            never a later durable one (in WAL the next synchronisation covers all before it).
+          durable: it is on the disk when this ends. Otherwise a power failure may undo it, but
+            not once a later durable one has ended (in WAL, a sync covers all before it).
         """
         mode = "FULL" if durable else "NORMAL"
         return self.transaction((f"PRAGMA synchronous={mode}", "BEGIN IMMEDIATE"))
 
     def close(self) -> None:
-        """Closes the connection; another use opens it again."""
+        """Closes the connection, which the next use opens again."""
         with self.lock:
             self.engine.dispose()
 
@@ -168,7 +169,7 @@ class Database:
         row = connection.execute(meta.select()).first() if known >= set(meta.c.keys()) else None
         if row is None:
             raise PrefrlError(
-                f"{self.name} holds something else than comparisons (tables {', '.join(names)}): "
+                f"{self.name} holds something other than comparisons (tables {', '.join(names)}): "
                 "name a database of its own"
             )
         if row.schema_version > len(MIGRATIONS):
@@ -179,10 +180,10 @@ class Database:
         return int(row.schema_version)
 
     def _write_ahead(self) -> None:
-        """Readers and the writer do not wait for each other (WAL); the file remembers it."""
+        """Switch the file to WAL, in which readers and the writer do not wait for each other."""
         deadline = time.monotonic() + BUSY_SECONDS
         with self.transaction(begin=()) as connection:
-            while True:  # where two first openers meet, SQLite does not wait by itself
+            while True:  # SQLite does not wait by itself where two processes set it
                 try:
                     connection.exec_driver_sql("PRAGMA journal_mode=WAL")
                     return
@@ -194,7 +195,7 @@ class Database:
 
     def _migrate(self) -> None:
         with self.writing() as connection:
-            if connection.dialect.name == "postgresql":  # two first openers take turns
+            if connection.dialect.name == "postgresql":  # two processes take turns
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(1886545266)")
             for migrate in MIGRATIONS[self._version(connection) :]:
                 migrate(connection)

@@ -1,4 +1,4 @@
-"""What is in a comparison store, read without changing it."""
+"""Reading of a comparison store."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from prefrl.store.schema import (
 from prefrl.types import Comparison, Preference, PrefrlError, Query, Segment
 
 _NEWEST = 500  # queries whose segments are sampled
-_AT_ONCE = 64  # answers that are decoded together
+_AT_ONCE = 64  # answers that are decoded at once
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How many queries are in which state; every query is in one.
+    """Number of queries in each state; every query is in exactly one.
 
     Attributes:
       open: can be claimed now.
-      leased: somebody is looking at them.
+      leased: a worker holds them.
       answered: have a standing answer.
       expired: unanswered, and never claimed again.
     """
@@ -57,8 +57,8 @@ class StoreReader:
           where: path of an SQLite file, or a database URL (postgresql+psycopg://...).
         Raises:
           PrefrlError: not a database, not a comparison store, or of a newer schema.
-          MachineError: it cannot be read or written. Any method can raise it; what the
-            method was to change is then unchanged.
+          MachineError: it cannot be read or written. Any method can raise it, and changes
+            nothing then.
         """
         self._database = Database(where)
 
@@ -70,14 +70,14 @@ class StoreReader:
     def comparisons(self, after: int = 0) -> list[Comparison]:
         """The answers, revisions and withdrawals with id > after, in id order.
 
-        Ids grow in the order of commits: reading on from the last id seen misses nothing.
+        Ids grow in the order of commits, so reading on from the last id seen misses nothing.
         """
         return list(self.each_comparison(after))
 
     def each_comparison(self, after: int = 0) -> Iterator[Comparison]:
-        """The same a few at a time: a thousand clips of images are gigabytes.
+        """The same, loaded a few at a time: a thousand clips of images are gigabytes.
 
-        Answers that are given while this is read may be among them.
+        Answers that are given meanwhile may be included.
         """
         while True:
             rest = ANSWERS.where(comparisons.c.id > int(after)).order_by(comparisons.c.id)
@@ -119,7 +119,7 @@ class StoreReader:
         return Loader(self.where).query(row)
 
     def sample_segments(self, n: int, rng: Generator) -> list[tuple[int, Segment]]:
-        """Up to n different segments that the newest 500 queries show, with their numbers."""
+        """Up to n different segments of the newest 500 queries, with their ids."""
         sides = (queries.c.left_id, queries.c.right_id)
         newest = sa.select(*sides).order_by(queries.c.id.desc()).limit(_NEWEST)
         with self._database.transaction() as connection:
@@ -130,7 +130,7 @@ class StoreReader:
         return [(i, loader.segment(i, rows[i].arrays, rows[i].step)) for i in drawn]
 
     def check_of(self, query_id: int, kind: str, name: str) -> Check:
-        """The check that shows an answered query again and expects its standing answer.
+        """A check that shows an answered query again and expects its standing answer.
 
         Raises:
           PrefrlError: there is no standing answer.
@@ -143,7 +143,7 @@ class StoreReader:
         return check_of_answer(last, Loader(self.where), kind, name)
 
     def checks(self, labeler: str | None = None) -> list[CheckRow]:
-        """The checks that have a standing answer, in the order of the answers."""
+        """Checks with a standing answer, in the order of the answers; of one labeler, or of all."""
         with self._database.transaction() as connection:
             rows = standing_checks(connection)
         return [row for row in rows if labeler in (None, row.labeler)]
@@ -175,4 +175,4 @@ class StoreReader:
         self.close()
 
     def _no_query(self, number: int) -> PrefrlError:
-        return PrefrlError(f"there is no query {number} in {self.where}: claim one")
+        return PrefrlError(f"there is no query {number} in {self.where}: claim one first")

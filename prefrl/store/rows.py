@@ -1,4 +1,4 @@
-"""The store's rows as the values that they hold, and values as rows."""
+"""Conversion between rows of the store and values."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Row: TypeAlias = sa.Row[*tuple[Any, ...]]
 
 @dataclass(frozen=True)
 class AnswerRow:
-    """A standing answer without the segments that it is about.
+    """A standing answer without its segments.
 
     Attributes:
-      id: the comparison's number.
+      id: of the comparison.
       answered_at: Unix time, seconds.
       seconds, watched, swapped: as in `Viewing`.
     """
@@ -38,10 +38,10 @@ class AnswerRow:
 
 
 class Loader:
-    """Makes queries and comparisons of rows; a segment that several of them show is made once.
+    """Makes queries and comparisons of rows, and each of their segments only once.
 
     Args:
-      where: what an error calls the store.
+      where: name of the store in errors.
     """
 
     def __init__(self, where: str) -> None:
@@ -49,7 +49,7 @@ class Loader:
         self._loaded: dict[int, Segment] = {}
 
     def segment(self, number: int, blob: bytes, step: int) -> Segment:
-        """Raises MachineError where its bytes are damaged."""
+        """A segment from its bytes; raises MachineError where they are damaged."""
         if number not in self._loaded:
             try:
                 self._loaded[number] = decode_segment(bytes(blob), step)
@@ -61,7 +61,7 @@ class Loader:
         return self._loaded[number]
 
     def query(self, row: Row) -> Query:
-        """Of a row of `QUERIES`."""
+        """The query in a row of `QUERIES`."""
         return Query(
             left=self.segment(row.left_id, row.left_arrays, row.left_step),
             right=self.segment(row.right_id, row.right_arrays, row.right_step),
@@ -71,7 +71,7 @@ class Loader:
         )
 
     def comparison(self, row: Row) -> Comparison:
-        """Of a row of `ANSWERS`."""
+        """The comparison in a row of `ANSWERS`."""
         return Comparison(
             query=self.query(row),
             preference=None if row.preference is None else Preference(row.preference),
@@ -81,7 +81,7 @@ class Loader:
 
 
 def answer_values(row: Row) -> dict[str, Any]:
-    """Who gave an answer, when, and how they looked: the same columns in two tables."""
+    """Who gave an answer, when, and how they looked, from columns that two tables share."""
     return {
         "labeler": row.labeler,
         "answered_at": row.answered_at,
@@ -94,7 +94,7 @@ def answer_values(row: Row) -> dict[str, Any]:
 def answer_columns(
     preference: Preference | None, labeler: str, viewing: Viewing, now: float | None
 ) -> dict[str, Any]:
-    """An answer, who gave it, when, and how they looked: the same columns in two tables."""
+    """An answer, who gave it, when, and how they looked, as columns that two tables share."""
     return {
         "preference": preference.value if preference else None,
         "labeler": labeler,
@@ -106,12 +106,12 @@ def answer_columns(
 
 
 def null_for_nan(value: float) -> float | None:
-    """The number, or what the database has where there is none."""
+    """The number, or None, which the database stores as null, for NaN."""
     return None if math.isnan(value) else float(value)
 
 
 def insert(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> list[int]:
-    """The new rows' ids, in the order of the rows."""
+    """Insert rows; returns their ids, in the order of the rows."""
     if not rows:
         return []
     statement = table.insert().returning(table.c.id, sort_by_parameter_order=True)
@@ -125,8 +125,8 @@ def append_answers(
     viewing: Viewing,
     now: float | None,
 ) -> list[int]:
-    """New comparisons, at the end of all; returns their ids."""
-    # Writers take turns here, so that ids are committed in order (PostgreSQL; SQLite does so).
+    """Append comparisons; returns their ids."""
+    # Writers take turns here, so that ids are committed in order (SQLite does this by itself).
     connection.execute(meta.select().with_for_update())
     rows = [
         {

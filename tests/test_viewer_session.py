@@ -1,4 +1,4 @@
-"""Pairs ahead of the person, and answers behind them: the feeder and the desk on a real store."""
+"""Pairs ahead of the person, and answers behind them: feeder and controller on a real store."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def store(tmp_path: Path) -> Iterator[ComparisonStore]:
 
 @pytest.fixture
 def clock_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sitting], Clock]:
-    """Stops the clock of the leases at a desk."""
+    """Stops the clock of a feeder's leases."""
     return lambda sitting: Clock(sitting, monkeypatch)
 
 
@@ -109,7 +109,7 @@ class Clock:
 
 
 def drawn_ahead(ann: Sitting, n: int = AHEAD) -> None:
-    wait_until(lambda: ann.feeder.waiting() == n)
+    wait_until(lambda: ann.ahead() == n)
 
 
 def everything(sitting: Sitting, action: Action = LEFT) -> list[Any]:
@@ -140,10 +140,10 @@ def test_eight_pairs_are_ready_ahead(store: ComparisonStore, sit: Sit) -> None:
     for taken in range(5):
         drawn_ahead(ann)
         time.sleep(0.05)  # time for more
-        assert ann.feeder.waiting() == AHEAD == 8
+        assert ann.ahead() == AHEAD == 8
         assert len(ann.clips.drawn) == 2 * (AHEAD + taken)
         assert store.counts() == Counts(30 - AHEAD - taken, AHEAD + taken, 0, 0)
-        assert ann.desk.next_pair() is not None
+        assert ann.controller.next_pair() is not None
 
 
 @pytest.mark.parametrize(("pairs_of_room", "waiting"), [(0, 2), (3, 3), (99, AHEAD)])
@@ -151,11 +151,11 @@ def test_fewer_wait_where_they_are_large(
     sit: Sit, pairs_of_room: int, waiting: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     of_a_pair = sum(clip.pictures.nbytes for clip in Painter().draw([segment(0), segment(1)]))
-    monkeypatch.setattr(viewer.feed, "_AHEAD_BYTES", pairs_of_room * of_a_pair)
+    monkeypatch.setattr(viewer.feed, "_MAX_AHEAD_BYTES", pairs_of_room * of_a_pair)
     ann = sit(30)
     drawn_ahead(ann, waiting)
     time.sleep(0.05)  # time for more
-    assert ann.feeder.waiting() == waiting
+    assert ann.ahead() == waiting
 
 
 def test_a_pair_that_is_drawn_is_there_at_once(sit: Sit, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,11 +164,11 @@ def test_a_pair_that_is_drawn_is_there_at_once(sit: Sit, monkeypatch: pytest.Mon
     drawn_ahead(ann)
     ann.clips.may_draw.clear()
     begun = len(ann.clips.drawn)
-    taken = [ann.desk.next_pair()]
+    taken = [ann.controller.next_pair()]
     wait_until(lambda: len(ann.clips.drawn) > begun)
-    taken += [ann.desk.next_pair() for _ in range(AHEAD - 1)]
+    taken += [ann.controller.next_pair() for _ in range(AHEAD - 1)]
     assert [pair.key for pair in taken if pair] == list(range(1, AHEAD + 1))
-    assert ann.desk.next_pair() is None and ann.feeder.drawing
+    assert ann.controller.next_pair() is None and ann.feeder.drawing
     asked, may_claim, claim = threading.Event(), threading.Event(), ann.store.claim
 
     def waiting(*words: Any) -> Any:
@@ -180,7 +180,7 @@ def test_a_pair_that_is_drawn_is_there_at_once(sit: Sit, monkeypatch: pytest.Mon
     ann.clips.may_draw.set()
     try:
         assert asked.wait(PATIENCE)
-        assert ann.desk.next_pair() is not None
+        assert ann.controller.next_pair() is not None
     finally:
         may_claim.set()
 
@@ -276,18 +276,18 @@ def test_what_the_run_is_told_while_the_window_is_open_is_seen(
     store: ComparisonStore, sit: Sit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that is resumed with a larger budget has not had all its answers."""
-    monkeypatch.setattr(viewer.session, "_LOOK_EVERY", 0.0)
+    monkeypatch.setattr(viewer.session, "_REFRESH_EVERY", 0.0)
     ann, run = sit(2), RunDir(Path(store.where).parent)
     config = run.config()
     run.write_config(replace(config, labels=replace(config.labels, budget=2), steps=10_000))
     everything(ann)
-    assert ann.desk.said().waiting.startswith("All 2 answers are given.")
+    assert ann.controller.window_text().waiting.startswith("All 2 answers are given.")
     run.write_config(replace(config, labels=replace(config.labels, budget=50), steps=20_000))
-    assert ann.desk.said().status.startswith("2 of 50 labels")
+    assert ann.controller.window_text().status.startswith("2 of 50 labels")
     goes_on = f"prefrl train --resume {run.path}"
-    assert f"{goes_on} goes on with your answers." in ann.desk.said().waiting
+    assert f"{goes_on} goes on with your answers." in ann.controller.window_text().waiting
     append_metrics(run.metrics_path, {"step": 20_000, "steps_per_second": 1.0})
-    nothing = ann.desk.said().waiting
+    nothing = ann.controller.window_text().waiting
     assert f"{goes_on} --steps MORE goes on with your answers." in nothing
     assert "This window, opened again, has more" in nothing
 
@@ -333,7 +333,7 @@ def test_leases_are_renewed(store: ComparisonStore, sit: Sit, clock_of: ClockOf)
     for _ in range(4):
         clock.passes(LEASE_SECONDS / 2)
         assert store.claim("bob") is None
-    assert ann.feeder.waiting() == 4
+    assert ann.ahead() == 4
     assert len(everything(ann)) == 5 and not ann.told
 
 
@@ -364,7 +364,7 @@ def test_a_lease_that_nobody_took_is_held_again(
     wait_until(lambda: store.counts().leased == 6)  # as there is room for two more
     sql(store, "UPDATE queries SET lease_until = 0 WHERE id > 3")
     clock_of(ann).passes(1)
-    assert store.claim("bob") is None and ann.feeder.waiting() == 6
+    assert store.claim("bob") is None and ann.ahead() == 6
     assert everything(ann) == [1, 2, 3, 4, 5, 6] and not ann.told
 
 
@@ -377,7 +377,7 @@ def test_what_was_undone_and_lost_is_not_drawn_again(
         ann.answer(LEFT)
     for _ in range(3):
         ann.press(Action.UNDO)
-    wait_until(lambda: ann.feeder.waiting() >= AHEAD)
+    wait_until(lambda: ann.ahead() >= AHEAD)
     ann.clips.may_draw.clear()
     begun = len(ann.clips.drawn)
     for _ in range(3):  # the clips of these are gone
@@ -414,7 +414,7 @@ def test_nobody_there_gives_everything_back(store: ComparisonStore, sit: Sit) ->
     assert ann.state.away and ann.state.pair is None
     assert store.counts() == Counts(20, 0, 0, 0)
     time.sleep(0.3)
-    assert store.counts().leased == 0 and ann.feeder.waiting() == 0, "and nothing is claimed"
+    assert store.counts().leased == 0 and ann.ahead() == 0, "and nothing is claimed"
     assert ann.look() is None and not ann.feeder.drawing
 
 
@@ -453,20 +453,20 @@ def test_an_absence_begins_while_a_query_is_claimed(
     """What the database hands out at that moment goes back too."""
     ann = sit(8)
     drawn_ahead(ann)
-    claim, resting = ann.store.claim, list[threading.Thread]()
+    claim, pausing = ann.store.claim, list[threading.Thread]()
 
     def interrupted(*words: Any) -> Any:
         found = claim(*words)
-        if found is not None and not resting:
-            resting.append(started(ann.feeder.rest))
-            resting[0].join(0.3)
+        if found is not None and not pausing:
+            pausing.append(started(ann.feeder.pause))
+            pausing[0].join(0.3)
         return found
 
     monkeypatch.setattr(ann.store, "claim", interrupted)
     store.add(questions(1))
     ann.shown()
-    wait_until(lambda: bool(resting))
-    resting[0].join()
+    wait_until(lambda: bool(pausing))
+    pausing[0].join()
     time.sleep(0.1)
     assert store.counts() == Counts(9, 0, 0, 0)
     assert not ann.feeder.drawing
@@ -479,17 +479,17 @@ def test_an_absence_begins_while_leases_are_renewed(
     ann = sit(4)
     drawn_ahead(ann, 4)
     clock = clock_of(ann)
-    renew, resting = ann.store.renew, list[threading.Thread]()
+    renew, pausing = ann.store.renew, list[threading.Thread]()
 
     def interrupted(*words: Any) -> Any:
-        if not resting:
-            resting.append(started(ann.feeder.rest))
-            resting[0].join(0.3)
+        if not pausing:
+            pausing.append(started(ann.feeder.pause))
+            pausing[0].join(0.3)
         return renew(*words)
 
     monkeypatch.setattr(ann.store, "renew", interrupted)
     clock.passes(1)
-    resting[0].join()
+    pausing[0].join()
     assert store.counts() == Counts(4, 0, 0, 0)
 
 
@@ -614,18 +614,18 @@ def test_a_check_can_be_undone(store: ComparisonStore, sit: Sit) -> None:
 
 
 def test_the_status_counts_labels_and_no_checks(sit: Sit, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(viewer.session, "_LOOK_EVERY", 1e9)  # between two looks at the store
+    monkeypatch.setattr(viewer.session, "_REFRESH_EVERY", 1e9)  # between two looks at the store
     ann = sit(30, checks=0.5)
-    ann.desk.said()
+    ann.controller.window_text()
     labels = 0
     for _ in range(8):
         labels += not isinstance(ann.answer(LEFT), str)
-        assert ann.desk.said().status.startswith(f"{labels} of ")
+        assert ann.controller.window_text().status.startswith(f"{labels} of ")
     undone = ann.state.answered[-1]
     ann.press(Action.UNDO)
     labels -= not isinstance(undone, str)
-    assert ann.desk.said().status.startswith(f"{labels} of ") and 0 < labels < 8
-    assert len(ann.desk._times) == 7, "nor does what was undone count to the pace"
+    assert ann.controller.window_text().status.startswith(f"{labels} of ") and 0 < labels < 8
+    assert len(ann.controller._times) == 7, "nor does what was undone count to the pace"
 
 
 # ---- skip
@@ -765,7 +765,7 @@ def test_whatever_is_pressed_is_what_the_store_holds(steps: list[Any], seed: int
 
 def is_more(ann: Sitting) -> bool:
     """Whether a pair is bound to come."""
-    return ann.feeder.waiting() > 0 or ann.feeder.drawing or ann.store.counts().open > 0
+    return ann.ahead() > 0 or ann.feeder.drawing or ann.store.counts().open > 0
 
 
 def press_on_a_full_disk(ann: Sitting, pair: Pair | None, action: Action) -> None:

@@ -1,4 +1,4 @@
-"""The plots of a run's evaluation: evaluation.json in, `Plot` out; None where nothing is known."""
+"""Plots of a run's evaluation: evaluation.json in, `Plot` out; None where nothing is known."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from prefrl.report.svg import (
     INK,
     MUTED,
     ORANGE,
+    LegendKey,
     Plot,
     columns,
     decimal,
@@ -64,7 +65,10 @@ def calibration(evaluation: Mapping[str, Any]) -> Plot | None:
         x_axis(ax, low, 1.0, shares=True)
         y_axis(ax, min(low, math.floor(10 * interval[0].min()) / 10), 1.02, shares=True, ticks=5)
         y_axis(below, 0, ticks=2)
-    keys = [(BLUE, "dot", "measured, with 95 % interval"), (MUTED, "dash", "perfectly calibrated")]
+    keys: list[LegendKey] = [
+        (BLUE, "dot", "measured, with 95 % interval"),
+        (MUTED, "dash", "perfectly calibrated"),
+    ]
     ece = number(predictor, "ece")
     reading = "" if ece is None else f"calibration error {percent(ece)}"
     return Plot(svg[0], tuple(keys), reading)
@@ -102,7 +106,7 @@ def segment_returns(evaluation: Mapping[str, Any]) -> Plot | None:
     if len(true) < 2:
         return None
     many = len(true) > RASTER_ABOVE
-    keys = [(BLUE, "dot", f"a segment ({short(len(true))} in all)")]
+    keys: list[LegendKey] = [(BLUE, "dot", f"a segment ({short(len(true))} in all)")]
     with panels(
         "segments", ["Predicted return of a segment"], [206], xlabel="true return of the segment"
     ) as ([ax], svg):
@@ -164,7 +168,7 @@ def score(evaluation: Mapping[str, Any], missing: str) -> Plot | None:
         for x in (0, 1):
             ax.axvline(x, color=INK, linewidth=1.1, linestyle=DASH if x else "-")
         x_axis(ax, low - (room if low < 0 else 0), high + room)
-    keys = [(BLUE, "box", "learned from preferences")]
+    keys: list[LegendKey] = [(BLUE, "box", "learned from preferences")]
     keys += [(ORANGE, "box", "leak audit: nothing to learn from")] if len(known) > 1 else []
     keys += [(INK, "dash", "RL on the true reward")]
     reading = "" if learned is None else decimal(learned)
@@ -174,7 +178,7 @@ def score(evaluation: Mapping[str, Any], missing: str) -> Plot | None:
 def _bars(
     ax: Axes, bars: list[Bar], low: float = 0.0, high: float = math.inf, span: float = math.inf
 ) -> None:
-    """Horizontal bars, cut at low and high; the value stands in a bar that has room for it."""
+    """Draw horizontal bars, cut at low and high; a value stands in its bar where there is room."""
     for y, (_, value, colour, write) in enumerate(bars):
         end = min(max(value, low), high)
         right = value >= 0
