@@ -150,8 +150,8 @@ class RunDir:
         """
         if not self.lock_if_free():
             raise PrefrlError(
-                f"{self.path} is in use by another `prefrl train`, or by a `prefrl label` that adds "
-                "queries: wait for it or stop it, or name another folder with --run"
+                f"{self.path} is in use by another `prefrl train`, or by a `prefrl label` that "
+                "adds queries: wait for it or stop it, or name another folder with --run"
             )
 
     def lock_if_free(self) -> bool:
