@@ -61,7 +61,7 @@ def answers_from(source: Path | None, path: Path, config: RunConfig) -> Iterator
         _copy(_store_in(source), copied)
         try:
             _check(copied, config, source)
-        except PrefrlError as error:  # of what is wrong with the copy, the original is to be mended
+        except PrefrlError as error:  # what is wrong with the copy is wrong with the original
             raise type(error)(str(error).replace(str(copied), str(source))) from None
         yield copied
 
@@ -104,8 +104,8 @@ def _check(copied: Path, config: RunConfig, source: Path) -> None:
         least = MIN_COMPARISONS if asks_nobody(config) else 1
         if len(usable) < least:
             raise PrefrlError(
-                f"{source} holds {len(usable)} answers to learn from, and at least {least} are "
-                "wanted: name a run that has more (--answers), or answer some first"
+                f"{source} holds {len(usable)} answers to learn from, and there must be at "
+                f"least {least}: name a run that has more (--answers), or answer some first"
             )
         newest = store.query(usable[-1].query_id)
     with closing(build_env(replace(config.env, vec="dummy", n_envs=1), config.seed, 1)) as env:
@@ -122,7 +122,7 @@ def _check_segment(segment: Segment, env: Recorder, config: RunConfig, source: P
         if not _fits(seen, space):
             raise PrefrlError(
                 f"{source} is of another environment than {config.env.id}: its {what} have "
-                f"shape {seen.shape[1:]}, {space} are wanted; name a run of the same "
+                f"shape {seen.shape[1:]} and must be from {space}; name a run of the same "
                 "environment (--answers)"
             )
     length = config.labels.segment_length

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import threading
@@ -27,16 +28,16 @@ RunFolder = Annotated[Positional[Path], arg(metavar="RUN")]
 
 @dataclass(frozen=True)
 class Eval:
-    """True return, normalised score, predictor quality and leak audit of a run."""
+    """Evaluate a run: true return, normalised score, quality of the reward model, leak audit."""
 
     run: RunFolder
-    """A run's folder."""
+    """Folder of the run."""
     reference: bool = False
-    """Train the same agent on the true reward where no reference is known."""
+    """Train the same agent on the true reward if no reference is known."""
     leak_audit: bool = False
-    """Train the same agent on constant and random rewards too."""
+    """Train the same agent on constant and random rewards as well."""
     debug: bool = False
-    """Show the trace of an error."""
+    """Show the traceback of an error."""
 
     def __call__(self, console: Console) -> None:
         run = RunDir.open(self.run)
@@ -49,9 +50,9 @@ class Report:
     """Write a run's page: one self-contained HTML file with every plot."""
 
     run: RunFolder
-    """A run's folder."""
+    """Folder of the run."""
     debug: bool = False
-    """Show the trace of an error."""
+    """Show the traceback of an error."""
 
     def __call__(self, console: Console) -> None:
         commands.report(RunDir.open(self.run), console)
@@ -62,25 +63,25 @@ class Video:
     """Film a run's policy, with the predicted reward as a bar beside it, in real time."""
 
     run: RunFolder
-    """A run's folder."""
+    """Folder of the run."""
     out: Annotated[Path | None, arg(help_behavior_hint="(default: in RUN/videos/)")] = None
-    """The film's file; its suffix says which format."""
+    """File of the film; its suffix chooses the format."""
     seconds: Annotated[float, Range(0.1, 3600)] = 20
-    """How long it is; episode follows episode."""
+    """Length of the film; it shows one episode after another."""
     seed: Annotated[int, Range(0, 2**31)] = 0
-    """Other episodes."""
+    """Seed of the episodes."""
     format: Annotated[str | None, arg(help_behavior_hint="(default: mp4)")] = None
     """mp4, gif or both."""
     fps: Annotated[float | None, Range(1, 120), arg(help_behavior_hint="(default: 30, gif 15)")] = (
         None
     )
-    """Pictures in a second, at most: steps are left out, and the pace stays."""
+    """Most frames per second: steps are skipped so that the film keeps real time."""
     size: Annotated[int, PICTURE_SIZE] = 480
-    """Longer side of the picture without the bars, at most, in pixels; a gif's is 320 at most."""
+    """Longest side of the picture without the bars, in pixels; of a gif 320 at most."""
     deterministic: bool = False
-    """Take the policy's mean actions instead of samples."""
+    """Use the policy's mean actions instead of samples."""
     debug: bool = False
-    """Show the trace of an error."""
+    """Show the traceback of an error."""
 
     def __call__(self, console: Console) -> None:
         commands.video(
@@ -101,15 +102,15 @@ class Watch:
     """Show a run's policy live in a window, with the predicted reward as a bar beside it."""
 
     run: RunFolder
-    """A run's folder."""
+    """Folder of the run."""
     seed: Annotated[int, Range(0, 2**31)] = 0
-    """Other episodes."""
+    """Seed of the episodes."""
     size: Annotated[int, PICTURE_SIZE] = 480
-    """Longer side of the picture without the bars, at most, in pixels."""
+    """Longest side of the picture without the bars, in pixels."""
     deterministic: bool = False
-    """Take the policy's mean actions instead of samples."""
+    """Use the policy's mean actions instead of samples."""
     debug: bool = False
-    """Show the trace of an error."""
+    """Show the traceback of an error."""
 
     def __call__(self, console: Console) -> None:
         commands.watch(
@@ -123,26 +124,26 @@ class Watch:
 
 @dataclass(frozen=True)
 class Label:
-    """Watch two clips and pick, in a window: on a run that trains, or on one that is finished."""
+    """Compare pairs of clips in a window, for a run that is training or finished."""
 
     run: RunFolder
-    """A run's folder."""
+    """Folder of the run."""
     name: Annotated[str | None, arg(help_behavior_hint="(default: your user name)")] = None
-    """Who you are; it is written beside your answers."""
+    """Your name, stored with your answers."""
     instruction: Annotated[str | None, arg(help_behavior_hint="(default: the run's)")] = None
-    """What to choose by; kept in the run's configuration."""
+    """What to choose by; stored in the run's configuration."""
     size: Annotated[
         int | None, PICTURE_SIZE, arg(help_behavior_hint="(default: viewer.size, 480)")
     ] = None
-    """Side of a picture that MuJoCo draws, in pixels; others have a size of their own."""
+    """Side of the pictures that MuJoCo draws, in pixels; other environments set their own size."""
     queries: Annotated[int, Range(0, 100_000)] = 100
-    """Where nothing is left to answer and nobody trains: queries about the newest checkpoint."""
+    """Queries to add about the newest checkpoint where none are left and nothing is training."""
     review: bool = False
-    """Page through the answers instead, those first that the ensemble least expects."""
+    """Page through the answers instead, the ones that most surprise the ensemble first."""
     last: Annotated[int, Range(1, 100_000)] = 200
-    """How many of the latest answers a review goes through."""
+    """Latest answers that a review goes through."""
     debug: bool = False
-    """Show the trace of an error."""
+    """Show the traceback of an error."""
 
     def __call__(self, console: Console) -> None:
         commands.label(
@@ -159,10 +160,10 @@ class Label:
 
 @dataclass(frozen=True)
 class Envs:
-    """What can be trained, with presets."""
+    """List the environments that have presets."""
 
     debug: bool = False
-    """Show the trace of an error."""
+    """Show the traceback of an error."""
 
     def __call__(self, console: Console) -> None:
         commands.list_envs(console)
@@ -170,19 +171,19 @@ class Envs:
 
 @dataclass(frozen=True)
 class Bench:
-    """Measure what a committed study lacks, or all of it anew."""
+    """Measure the missing rows of a committed study, or all of them again."""
 
     name: Annotated[Positional[str], arg(metavar="NAME")]
     """references, loop, labels, environments, backflip, one-leg, grasp, atari, public, ablations,
     teachers, gate, agents, overhead, speed, rendering or viewer."""
     quick: bool = False
-    """The same code in minutes, written beside the committed result and never over it."""
+    """A short version in minutes, written beside the committed result, never over it."""
     jobs: Annotated[int, Range(1)] = 1
     """Rows trained side by side."""
     again: bool = False
-    """Measure every row anew, those of the committed result too."""
+    """Measure every row again, the committed ones too."""
     debug: bool = False
-    """Show the trace of an error."""
+    """Show the traceback of an error."""
 
     def __call__(self, console: Console) -> None:
         commands.bench(self.name, console, self.quick, self.jobs, self.again)
@@ -200,8 +201,18 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 }
 
 
+_REMEDIES: dict[int | None, str] = {
+    errno.ENOSPC: ": free some disk space",
+    errno.EDQUOT: ": free some disk space",
+    errno.EACCES: ": check the permissions",
+    errno.EPERM: ": check the permissions",
+    errno.EROFS: ": check the permissions",
+}
+"""What to do about errors of the operating system, by number."""
+
+
 class _Console(Console):
-    """One that nobody need read to the end: `prefrl train ... | head` trains on."""
+    """Console whose output may be cut off: `prefrl train ... | head` trains on."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
@@ -240,7 +251,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except (PrefrlError, OSError) as error:
         if "--debug" in argv:
             raise
-        remedy = "" if isinstance(error, PrefrlError) else ": make room or mend permissions there"
+        remedy = _REMEDIES.get(error.errno, "") if isinstance(error, OSError) else ""
         message = "\n".join([f"prefrl: {error}{remedy}", *getattr(error, "__notes__", [])])
         Console(stderr=True).print(message, soft_wrap=True, markup=False, highlight=False)
         return 1 if isinstance(error, MachineError | OSError) else 2

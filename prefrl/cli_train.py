@@ -1,4 +1,4 @@
-"""`prefrl train`: a configuration from a preset, a file and arguments; a run, new or resumed."""
+"""`prefrl train`: configures a run from a preset, a file and arguments; starts or resumes it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from rich.console import Console
 from tyro.conf import Positional, arg
 
 from prefrl import commands
-from prefrl.config import AgentConfig, RunConfig, from_mapping, load, presets
+from prefrl.config import AgentConfig, RunConfig, from_mapping, load, presets, to_mapping
 from prefrl.rundir import RunDir, new_run_path
-from prefrl.toml_tables import merged, parse_override
+from prefrl.toml_tables import flat, merged, parse_override
 from prefrl.types import PrefrlError
 
 Unset = arg(help_behavior_hint="(default: none)")
@@ -26,23 +26,23 @@ def _usual(value: object) -> Any:
 
 @dataclass(frozen=True)
 class Train:
-    """Train an agent on preferences. What is not given comes from the environment's preset."""
+    """Train an agent on preferences. Settings not given come from the environment's preset."""
 
     env: Annotated[Positional[str], arg(metavar="[ENV]", help_behavior_hint="(default: none)")] = ""
     """A Gymnasium id; `prefrl envs` lists those with presets."""
     config: Annotated[Path | None, Unset] = None
-    """A TOML file, in place of the preset."""
+    """A TOML file to use instead of the preset."""
     resume: Annotated[Path | None, Unset] = None
-    """Go on with this run folder."""
+    """Continue the run in this folder."""
     run: Annotated[Path | None, arg(help_behavior_hint="(default: a new one in runs/)")] = None
-    """Folder of the new run."""
+    """Folder for the new run."""
     labeler: Annotated[str | None, _usual(_USUAL.labels.labeler)] = None
-    """oracle: always right; stochastic: rather right the larger the difference; mistake: wrong one
-    time in ten; myopic: later steps count more; skip: will not say where both are poor; equal: does
-    not see small differences; shuffled: at random; human: people, through the run's store; store:
-    nobody, the answers given earlier are all there is; or one of your own."""
+    """oracle: always right; stochastic: more often right the larger the difference; mistake: wrong
+    one time in ten; myopic: weights later steps more; skip: does not compare two poor clips; equal:
+    calls small differences ties; shuffled: answers at random; human: people, through the run's
+    store; store: only answers given earlier, nobody is asked; or one of your own."""
     answers: Annotated[Path | None, Unset] = None
-    """A run folder, or a store's file, whose answers the new run begins with."""
+    """A run folder, or a store's file, whose answers are copied into the new run."""
     labels: Annotated[int | None, _usual(_USUAL.labels.budget)] = None
     """Label budget over the whole run."""
     schedule: Annotated[str | None, _usual(_USUAL.labels.schedule)] = None
@@ -51,28 +51,28 @@ class Train:
     """How queries are chosen: disagreement, entropy, mutual-information, uniform, k-center, or
     k-center-disagreement, -entropy and -mutual-information."""
     ask_above: Annotated[float | None, _usual(_USUAL.labels.ask_above)] = None
-    """The gate: least disagreement, 0 to 0.5, at which a query is asked."""
+    """The gate: smallest disagreement, 0 to 0.5, at which a query is asked."""
     segment_length: Annotated[int | None, _usual(_USUAL.labels.segment_length)] = None
     """Steps of a segment."""
     agent: Annotated[str | None, _usual(_USUAL.agent.name)] = None
-    """ppo, sb3-ppo (the same, slower), a2c, trpo, reinforce or sac; a preset is for its own, and
-    others begin with SB3's settings."""
+    """ppo, sb3-ppo (the same, slower), a2c, trpo, reinforce or sac. A preset's agent settings are
+    for its own agent; others start from SB3's defaults."""
     steps: Annotated[int | None, _usual(_USUAL.steps)] = None
     """Environment steps in all."""
     fit: Annotated[str | None, _usual(_USUAL.reward.fit)] = None
-    """async: the reward is fitted in a second process; sync: repeatable, in this one."""
+    """async: the reward is fitted in a second process; sync: in this one, repeatably."""
     n_envs: Annotated[int | None, _usual(_USUAL.env.n_envs)] = None
     """Copies of the environment."""
     vec: Annotated[str | None, _usual(_USUAL.env.vec)] = None
-    """How they are stepped: auto, dummy, subproc, or envpool, on Linux."""
+    """How the copies are stepped: auto, dummy, subproc, or envpool (Linux only)."""
     env_module: Annotated[str | None, Unset] = None
-    """A module to import first, so that it can register environments, labelers, ..."""
+    """A module to import first, which may register environments, labelers and more."""
     seed: Annotated[int | None, _usual(_USUAL.seed)] = None
-    """All randomness derives from it."""
+    """Seed of all randomness."""
     set: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Any other key of the configuration: --set reward.members=5."""
     debug: bool = False
-    """Show the trace of an error."""
+    """Show the traceback of an error."""
 
     def __call__(self, console: Console) -> None:
         if self.resume:
@@ -83,13 +83,13 @@ class Train:
     def _go_on(self, folder: Path, console: Console) -> None:
         if self.env or self.config or self.run:
             raise PrefrlError(
-                f"--resume {folder} knows its environment and its folder: leave out "
+                f"--resume {folder} already names the environment and the folder: leave out "
                 "ENV, --config and --run"
             )
         if self.answers:
             raise PrefrlError(
-                f"--resume {folder} has answers of its own: leave out --answers, which "
-                "new runs begin with"
+                f"--resume {folder} has answers of its own: leave out --answers, which is for "
+                "new runs"
             )
         with RunDir.open(folder) as run:
             run.lock()
@@ -107,7 +107,7 @@ class Train:
             if taken >= config.steps:
                 console.print(
                     f"all {config.steps:,} steps are used, and the run is evaluated again: "
-                    f"--steps {config.steps * 3 // 2} trains on",
+                    f"--steps {config.steps * 3 // 2} trains it further",
                     soft_wrap=True,
                     highlight=False,
                 )
@@ -128,7 +128,13 @@ class Train:
         base = self._base()
         if self.agent not in (None, base.agent.name):
             base = replace(base, agent=_settings_of(base.agent, self.agent))
-        return from_mapping(self._overrides(), base)
+        config = from_mapping(self._overrides(), base)
+        if not config.env.id:
+            raise PrefrlError(
+                f"{self.config or '--set env.id='} names no environment: add id under [env], or "
+                "--set env.id=..."
+            )
+        return config
 
     def _base(self) -> RunConfig:
         if self.config:
@@ -137,12 +143,7 @@ class Train:
                     f"--config {self.config} names its own environment: leave out {self.env}, or "
                     f"change it with --set env.id={self.env}"
                 )
-            config = load(self.config)
-            if not config.env.id and not any("env.id" in text for text in self.set):
-                raise PrefrlError(
-                    f"{self.config} names no environment: add id under [env], or --set env.id=..."
-                )
-            return config
+            return load(self.config)
         if not self.env:
             raise PrefrlError(
                 "nothing to train: name an ENV (`prefrl envs`), a --config or a --resume RUN"
@@ -182,16 +183,16 @@ def _general(env_id: str) -> dict[str, Any]:
 
 
 def _settings_of(preset: AgentConfig, name: str) -> AgentConfig:
-    """What an agent begins with: SB3's PPO is ours, and takes a preset for the other."""
+    """Settings that an agent starts from: the preset's only if it is for this agent.
+
+    The two PPOs are the same algorithm and share their presets.
+    """
     same = {preset.name, name} <= {"ppo", "sb3-ppo"}
     return preset if same else AgentConfig()
 
 
 def _must_not_fall_short(run: RunDir, config: RunConfig, taken: int) -> None:
-    """Refuse fewer steps or labels than a run has taken.
-
-    Its record and its score would be of a run that never was.
-    """
+    """Refuse fewer steps or labels than a run has used, which its record would contradict."""
     from prefrl.store import ComparisonStore
 
     old = run.config()
@@ -209,19 +210,18 @@ def _must_not_fall_short(run: RunDir, config: RunConfig, taken: int) -> None:
             )
 
 
+_FIXED = ("env.", "agent.", "reward.", "seed", "labels.segment_length")
+"""Keys, and beginnings of keys, that a resumed run keeps."""
+_FREE = ("env.vec", "reward.fit")
+"""Exceptions from these: how a run is computed, not what."""
+
+
 def _must_match(old: RunConfig, new: RunConfig) -> None:
-    old = replace(  # any of these goes on
-        old,
-        env=replace(old.env, vec=new.env.vec),
-        reward=replace(old.reward, fit=new.reward.fit),
-    )
-    for name in ("env", "agent", "reward", "seed"):
-        if getattr(old, name) != getattr(new, name):
+    """Refuse to resume a run with settings that must stay as they are."""
+    before, after = flat(to_mapping(old)), flat(to_mapping(new))
+    for key, value in after.items():
+        if key.startswith(_FIXED) and key not in _FREE and value != before.get(key):
             raise PrefrlError(
-                f"--resume keeps the run's {name} settings: start a new run to change them"
+                f"--resume cannot change {key} from {before.get(key, 'nothing')!r} to {value!r}: "
+                "start a new run for that"
             )
-    if old.labels.segment_length != new.labels.segment_length:
-        raise PrefrlError(
-            f"--resume keeps the run's segments of {old.labels.segment_length} steps: start a "
-            "new run to change --segment-length"
-        )

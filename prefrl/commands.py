@@ -1,21 +1,19 @@
-"""What the subcommands of `prefrl` do; `cli.py` turns arguments into calls of these."""
+"""The subcommands of `prefrl`; `cli.py` parses arguments and calls these."""
 
 from __future__ import annotations
 
 import getpass
-import math
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import AbstractContextManager, closing, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from numpy.random import default_rng
 from rich.console import Console
 
 from prefrl.config import RunConfig
 from prefrl.names import choose
-from prefrl.rundir import RunDir, read_json, to_json, write_whole
+from prefrl.rundir import RunDir
 from prefrl.types import NewRunNeeded, PrefrlError
 
 if TYPE_CHECKING:
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def check(config: RunConfig) -> None:
-    """Refuse, before a run folder is made, what cannot train or could not be shown to people.
+    """Refuse what cannot train, or could not be shown to people, before a run folder is made.
 
     Raises:
       PrefrlError: names the value and the remedy.
@@ -41,7 +39,13 @@ def check(config: RunConfig) -> None:
 
 
 def train(config: RunConfig, run: RunDir, console: Console) -> Path:
-    """Train, evaluate and report; returns the report's path."""
+    """Train, evaluate and report a run.
+
+    Args:
+      run: locked by this process.
+    Returns:
+      The report's path.
+    """
     from prefrl.answers import asks_nobody
     from prefrl.progress import TrainingProgress
     from prefrl.run import train as run_loop
@@ -77,106 +81,25 @@ def _window(config: RunConfig, run: RunDir, console: Console) -> AbstractContext
     return label_window(run, console) if config.labels.labeler == "human" else nullcontext()
 
 
-def evaluate(
-    run: RunDir, console: Console, reference: bool = False, leaks: bool = False
-) -> Mapping[str, Any]:
-    """True return, normalised score, predictor quality and leak audit into evaluation.json.
+def evaluate(run: RunDir, console: Console, reference: bool = False, leaks: bool = False) -> None:
+    """Evaluate a run's newest checkpoint into its evaluation.json, and print what is found.
 
     Args:
-      reference: train RL on the true reward where nobody has for these settings.
-      leaks: train on rewards that know nothing; the file is written after each of them.
+      reference: train RL on the true reward where no reference is known.
+      leaks: train on rewards that know nothing as well.
     """
-    import prefrl.evaluate as ev
-    from prefrl import checkpoints
-    from prefrl.run import load_trained, newest_checkpoint
+    from prefrl.evaluation import evaluate_run
 
-    config, checkpoint = run.config(), newest_checkpoint(run)
-    agent, reward = load_trained(config, checkpoint)
-    returns = ev.true_returns(agent, config, config.eval_episodes)
-    result: dict[str, Any] = {
-        "step": int(checkpoints.state(checkpoint)["step"]),
-        "true_return": float(returns.mean()),
-        "true_returns": returns.tolist(),
-        "episodes": len(returns),
-    }
-    console.print(f"true return {returns.mean():,.1f} over {len(returns)} episodes")
-    if math.isfinite(result["true_return"]):
-        rng = default_rng(ev.EVAL_SEED)
-        result["predictor"] = ev.predictor_quality(agent, reward, config, rng)
-        console.print(_describe_predictor(result["predictor"]), soft_wrap=True)
-    _score(run, result, console, train=reference or leaks)
-    write_whole(run.evaluation_path, to_json(result, indent=1))
-    for leak in ev.LEAKS if leaks else ():
-        console.print(f"training the same agent on {leak}", highlight=False)
-        result["leak_audit"][leak] = ev.leak_score(config, leak, ev.Reference(*_levels(result)))
-        console.print(f"  score {result['leak_audit'][leak]:.2f}", highlight=False)
-        write_whole(run.evaluation_path, to_json(result, indent=1))
-    return result
-
-
-def _score(run: RunDir, result: dict[str, Any], console: Console, train: bool) -> None:
-    """The normalised score, by a reference that is committed, known to this run, or trained now.
-
-    With the reference a run keeps its leak audit, whose scores are measured by it.
-    """
-    import prefrl.evaluate as ev
-
-    config, known = run.config(), read_json(run.evaluation_path)
-    key = ev.reference_key(config)
-    reference = ev.committed_reference(config)
-    measured = known.get("reference_key") == key and None not in _levels(known)
-    if reference is None and measured:
-        reference = ev.Reference(*_levels(known))
-    if reference is None and train:
-        console.print("training the same agent on the true reward, to compare with")
-        reference = ev.measure_reference(config)
-    result |= {"normalised_score": None, "leak_audit": {}}
-    if reference is None:
-        console.print(
-            "no normalised score: these settings have no committed reference; "
-            f"`prefrl eval {run.path} --reference` trains one",
-            soft_wrap=True,
-        )
-        return
-    score = reference.score(result["true_return"])
-    if math.isfinite(score):
-        console.print(f"normalised score {score:.2f} (0 random, 1 RL on the true reward)")
-    elif reference.rl_return <= reference.random_return:
-        console.print(
-            f"no normalised score: RL on the true reward ({reference.rl_return:,.1f}) is not above "
-            f"random ({reference.random_return:,.1f})",
-            soft_wrap=True,
-        )
-    result |= {
-        "normalised_score": score if math.isfinite(score) else None,
-        "random_return": reference.random_return,
-        "rl_return": reference.rl_return,
-        "reference": reference.source,
-        "reference_key": key,
-    }
-    if _levels(known) == _levels(result):
-        result["leak_audit"] = known.get("leak_audit") or {}
-
-
-def _levels(evaluation: Mapping[str, Any]) -> tuple[Any, ...]:
-    """The fields of the Reference that an evaluation was made with."""
-    return tuple(evaluation.get(name) for name in ("random_return", "rl_return", "reference"))
-
-
-def _describe_predictor(quality: Mapping[str, Any]) -> str:
-    if "accuracy" not in quality:
-        return (
-            "predictor: not judged, for no two unseen segments differ in true return; a simulated "
-            "labeler cannot tell them apart either (people can: --labeler human)"
-        )
-    return (
-        "predictor on unseen pairs: accuracy {accuracy:.2f}, calibration error {ece:.2f}, "
-        "correlation {correlation:.2f}".format(**quality)
+    evaluate_run(
+        run,
+        reference,
+        leaks,
+        say=lambda line: console.print(line, soft_wrap=True, highlight=False),
     )
 
 
 def report(run: RunDir, console: Console) -> Path:
-    """Write the run's page."""
+    """Write the run's page; returns its path."""
     from prefrl.report import write_report
 
     page = write_report(run.path)
@@ -252,7 +175,7 @@ def label(
     review: bool,
     last: int,
 ) -> None:
-    """A person labels in a window, or pages through answers."""
+    """Open the window in which a person labels, or pages through answers."""
     from viewer import label as viewer
 
     if instruction is not None:
@@ -264,7 +187,7 @@ def label(
 
 
 def _user_name() -> str:
-    """Who labels, unless they say so."""
+    """Name of a person who labels and gives none."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name
@@ -272,7 +195,7 @@ def _user_name() -> str:
 
 
 def _renderer(run: RunDir, size: int) -> SegmentRenderer:
-    """Made before the agent is loaded: what cannot be drawn is refused at once."""
+    """The run's renderer; made before the agent is loaded, to fail early."""
     from prefrl.render import SegmentRenderer
 
     env = run.config().env
@@ -280,13 +203,13 @@ def _renderer(run: RunDir, size: int) -> SegmentRenderer:
 
 
 def _drawn_with(renderer: SegmentRenderer) -> str:
-    return f", drawn with {renderer.backend}" * bool(renderer.backend)
+    return f", drawn with {renderer.backend}" if renderer.backend else ""
 
 
 def _playing(
     config: RunConfig, checkpoint: Path, seed: int, deterministic: bool
 ) -> closing[Generator[Step]]:
-    """The checkpoint's policy at play; no training run uses these seeds."""
+    """Steps of the checkpoint's policy, in episodes whose seeds no training run uses."""
     from prefrl.evaluate import EVAL_SEED
     from prefrl.render.play import play
     from prefrl.run import load_trained
@@ -296,7 +219,7 @@ def _playing(
 
 
 def list_envs(console: Console) -> None:
-    """What can be trained, with presets."""
+    """Print a table of the environments with presets."""
     from rich.table import Table
 
     from prefrl.config import load, presets
@@ -310,16 +233,16 @@ def list_envs(console: Console) -> None:
         table.add_row(*_described(load(path)))
     console.print(table)
     console.print(
-        "Each has a preset in runs/configs/. Any other Gymnasium environment with Box or Discrete "
-        "spaces trains too, with general settings: prefrl train ENV (--env-module for one of your "
-        "own); any other Atari game as prefrl/Atari-v0 with --set env.kwargs.game=ms_pacman.",
+        "Their presets are in runs/configs/. Any other Gymnasium environment with Box or Discrete "
+        "spaces can be trained with general settings: prefrl train ENV (--env-module for one of "
+        "your own). Any other Atari game: prefrl/Atari-v0 with --set env.kwargs.game=ms_pacman.",
         highlight=False,
         soft_wrap=not console.is_terminal,
     )
 
 
 def _described(config: RunConfig) -> tuple[str, ...]:
-    """A preset in the words of `prefrl envs`."""
+    """A preset's row in the table of `prefrl envs`."""
     from prefrl.environments import make_single
 
     env = make_single(config.env.id, config.env.kwargs, config.env.module)
@@ -339,7 +262,7 @@ def _described(config: RunConfig) -> tuple[str, ...]:
 
 
 def _space(space: Any) -> str:
-    """How many numbers an element has, or out of how many it is one."""
+    """Shape of a Box, "1 of n" for a Discrete space."""
     return f"1 of {space.n}" if hasattr(space, "n") else "x".join(map(str, space.shape))
 
 

@@ -1,7 +1,8 @@
-"""What a run is made of: frozen dataclasses, read from TOML and the command line.
+"""Settings of a run: frozen dataclasses, read from TOML and the command line.
 
-Configuration stops at the builder, `run.py`, and at `evaluate.py`, which builds the same
-again: no stage ever sees one of these classes.
+Configuration stops at what builds a run (`run.py`, `api.py`) or works on a finished one
+(`evaluate.py`, `answers.py`, `offline.py`, the report, the viewer; `render/play.py` and the
+viewer's clips take the environment's settings alone). No stage of the loop sees these classes.
 """
 
 from __future__ import annotations
@@ -20,82 +21,86 @@ from prefrl.types import PrefrlError
 
 PRESETS = Path(__file__).resolve().parent.parent / "runs" / "configs"
 PICTURE_SIZE = Range(64, 2160)
-"""Sides of a picture, in pixels."""
+"""Side of a picture, in pixels."""
 
 
 @dataclass(frozen=True)
 class EnvConfig:
-    """The environment and how many copies of it run."""
+    """The environment and its copies."""
 
     id: str = ""
+    """Gymnasium id of the environment."""
     kwargs: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of gymnasium.make."""
     module: str = ""
-    """A module to import first, so that it can register environments of its own."""
+    """Module to import first, which may register environments, labelers and more."""
     n_envs: Annotated[int, Range(1)] = 8
-    """Copies that run side by side."""
+    """Copies of the environment."""
     train_time_limit: Annotated[int, Range(0)] = 0
-    """Steps after which training cuts an episode, so that more of them begin: an agent that falls
-    lies for the rest of each. What follows is worth what the critic says (Pardo et al. 2018, arXiv
-    1712.00378), and evaluation has whole episodes. 0: the environment's own limit."""
+    """Steps after which training truncates an episode, so that an agent that has fallen starts over
+    sooner. The critic's value stands for the rest (Pardo et al. 2018, arXiv 1712.00378); evaluation
+    runs whole episodes. 0: the environment's own limit."""
     vec: Annotated[str, OneOf("auto", "dummy", "subproc", "envpool")] = "auto"
-    """dummy: in the trainer's process; subproc: a process each; auto: subproc where observations
-    are images and there are at least four cores, else dummy. The steps are the same. envpool:
-    EnvPool's equal of the environment, on Linux; its MuJoCo is another version, and its random
-    numbers are others."""
+    """How copies are stepped. dummy: in the trainer's process; subproc: in a process each; auto:
+    subproc for images on at least four cores, else dummy; all three give the same steps. envpool:
+    EnvPool's version of the environment (Linux only), with another MuJoCo and other random
+    numbers."""
 
     @property
     def train_kwargs(self) -> dict[str, Any]:
-        """Keyword arguments of gymnasium.make where an agent is trained."""
+        """Keyword arguments of gymnasium.make in training."""
         limit = {"max_episode_steps": self.train_time_limit} if self.train_time_limit else {}
         return self.kwargs | limit
 
 
 @dataclass(frozen=True)
 class LabelConfig:
-    """Who answers, how many answers, and which queries are worth asking."""
+    """Who answers, how many answers, and which queries are asked."""
 
     labeler: str = "oracle"
+    """Who answers: a simulated teacher, "human", "store" or one of your own."""
     tie_below: Annotated[float, Range(0)] = 0.0
-    """Smallest difference in a segment's true return that a simulated labeler sees; 0 sees all."""
+    """Differences in true return below this are ties to a simulated labeler; 0: it sees all."""
     budget: Annotated[int, Range(1)] = 700
     """Labels that the schedule offers over the whole run."""
     first_share: Annotated[float, Range(0, 1)] = 0.25
-    """Share of the budget asked before training starts, about a random policy's segments, or an
-    explorer's (`agent.explore_steps`)."""
+    """Share of the budget asked before training, about segments of a random policy or an explorer
+    (agent.explore_steps)."""
     first_least: Annotated[int, Range(0)] = 10
-    """Fewest labels asked before training, of a budget that has as many."""
+    """Fewest labels asked before training, or the whole budget if it is smaller."""
     schedule: str = "hyperbolic"
+    """How the budget is spread over the run: hyperbolic, constant or all-at-start."""
     half_rate_at: Annotated[float, Range(1e-6)] = 0.1
     """Share of the run after which the hyperbolic schedule's label rate has halved."""
     strategy: str = "disagreement"
+    """How queries are chosen among the candidates, a name in prefrl.STRATEGIES."""
     ask_above: Annotated[float, Range(0, 0.5)] = 0.1
-    """The gate: least disagreement, in [0, 0.5], at which a query is asked; 0 asks all."""
+    """The gate: smallest disagreement, in [0, 0.5], at which a query is asked; 0 asks all."""
     oversample: Annotated[int, Range(1)] = 10
-    """Candidates drawn for every query wanted."""
+    """Candidate pairs drawn for each query."""
     segment_length: Annotated[int, Range(1)] = 25
     """Steps of a segment."""
     pool_size: Annotated[int, Range(2)] = 1000
-    """Recent segments kept to draw candidates from."""
+    """Recent segments that candidates are drawn from."""
     on_policy_share: Annotated[float, Range(0, 1)] = 0.0
-    """Share of the candidates of which both segments are of the newest batch; the others are of
+    """Share of candidates whose two segments both come from the newest batch; the others come from
     the whole pool (QPA, Hu et al. 2024)."""
     ask_every: Annotated[int, Range(1)] = 8192
     """Environment steps between two batches of queries."""
     warmup_steps: Annotated[int, Range(1)] = 8192
-    """Environment steps of a random policy before the first batch."""
+    """Environment steps of a random policy before the first batch of queries."""
     warmup_hold: Annotated[int, Range(1)] = 1
-    """Steps for which each of its actions is held, on average: those that change with every step
-    add up to much the same in all clips where each does little, as in a car."""
+    """Steps for which the random policy holds each action, on average. Where a single action does
+    little, as in a car, clips of actions that change at every step all look alike."""
     expire_after: Annotated[int, Range(0)] = 40_960
-    """Environment steps after which what a person has not answered is no longer asked, and the
-    agent of the day is asked about instead; 0: never."""
+    """Environment steps after which a query that no person has answered expires and is replaced by
+    one about the current agent; 0: never."""
     open_at_once: Annotated[int, Range(1)] = 100
-    """Most queries that wait for people, the first batch apart."""
+    """Most queries that wait for people at once, except for the first batch."""
     reuse: Annotated[float, Range(0, 1)] = 0.0
-    """Share of the candidates of which the left segment was asked about before, with another."""
+    """Share of candidates whose left segment was asked about before, beside another one."""
     max_comparisons: Annotated[int, Range(0)] = 0
-    """Train the reward on the latest so many comparisons; 0 means all."""
+    """Train the reward on only the N most recent comparisons; 0: all."""
 
 
 @dataclass(frozen=True)
@@ -103,60 +108,65 @@ class RewardConfig:
     """The reward ensemble and how it is fitted."""
 
     net: str = "auto"
-    """mlp: of observation and action; state-mlp: of the observation alone; conv: of an image;
-    auto: conv for images, else mlp."""
+    """Architecture. mlp: observation and action; state-mlp: observation alone; conv: image; auto:
+    conv for images, else mlp."""
     members: Annotated[int, Range(1)] = 3
+    """Networks in the ensemble."""
     hidden: tuple[int, ...] = (64, 64)
+    """Sizes of each member's hidden layers."""
     noise: Annotated[float, Range(0, 0.99)] = 0.1
-    """Share of answers taken to be uniformly random."""
+    """Share of answers assumed to be uniformly random."""
     l2: Annotated[float, Range(0, 0.1)] = 1e-4
-    """Where the L2 coefficient of each member begins, which then follows held-out answers; 0: none
-    at all, ever ("no regularization" in Christiano et al. 2017, section 3.3)."""
+    """Initial L2 coefficient of each member, adapted to the loss on held-out answers; 0: never any
+    ("no regularization" in Christiano et al. 2017, section 3.3)."""
     target: Annotated[str, OneOf("comparisons", "returns")] = "comparisons"
-    """comparisons: members are fitted to the answers; returns: to the true return of each segment
-    of a comparison, by mean squared error, which simulated teachers alone can tell ("target" in
-    Christiano et al. 2017, section 3.3). Either way accuracy and calibration are of the answers."""
+    """What members are fitted to. comparisons: the answers; returns: the true returns of compared
+    segments by mean squared error, for simulated teachers only ("target" in Christiano et al. 2017,
+    section 3.3). Accuracy and calibration are measured on the answers in both cases."""
     output_std: Annotated[float, Range(1e-6)] = 1.0
     """Standard deviation of each member's reward on the reference batch."""
     learning_rate: Annotated[float, Range(1e-9)] = 1e-3
+    """Adam's learning rate."""
     batch_size: Annotated[int, Range(1)] = 64
+    """Comparisons in a minibatch."""
     max_epochs: Annotated[int, Range(1)] = 40
     """Most passes over the comparisons in the first fit."""
     refit_epochs: Annotated[int, Range(1)] = 4
-    """Most passes in each later fit, which goes on from the one before."""
+    """Most passes in each later fit, which continues from the previous one."""
     refit_part: Annotated[int, Range(0)] = 1000
-    """Comparisons that a later fit looks at where there are over 1.5 times as many: new ones, and
-    others drawn anew each time, so that an answer never costs more than after the first thousand.
-    0: all; so it is, too, where labels.max_comparisons says how many."""
+    """Comparisons that a later fit uses once there are over 1.5 times as many: the new ones, and a
+    fresh random sample of the others, so that the cost of an answer stays bounded. 0, or any
+    labels.max_comparisons: all."""
     patience: Annotated[int, Range(1)] = 5
-    """Passes without a better held-out loss after which a fit stops."""
+    """Passes without a better held-out loss after which a fit stops early."""
     crop: Annotated[float, Range(1e-6, 1)] = 1.0
-    """Fit to stretches of each segment of at least this share of its steps, drawn anew in every
-    minibatch (SURF, Park et al. 2022); 1: to the whole."""
+    """Fit to random crops of each segment, at least this share of its steps, redrawn in every
+    minibatch (SURF, Park et al. 2022); 1: to whole segments."""
     pseudo_labels: Annotated[float, Range(0, 1)] = 0.0
-    """Pairs that nobody was asked about, and of which a member is at least so sure, teach it as
-    answers do: 0.95, say (SURF, Park et al. 2022); 0: none do."""
+    """Train each member on unlabelled pairs whose winner it predicts with at least this
+    probability, e.g. 0.95 (SURF, Park et al. 2022); 0: off."""
     dynamics: Annotated[float, Range(0)] = 0.0
-    """Weight of foretelling the next observation, which the nets' features learn besides (after
-    REED, Metcalf et al. 2024); 0: they do not."""
+    """Weight of an auxiliary loss: predicting the next observation from the networks' features
+    (after REED, Metcalf et al. 2024); 0: off."""
     transitive: bool = False
-    """Learn, too, what answers imply about pairs that nobody was asked about; see labels.reuse
-    (after LiRE, Choi et al. 2024)."""
+    """Train on preferences that answers imply by transitivity as well; see labels.reuse (after
+    LiRE, Choi et al. 2024)."""
     doubt: bool = False
-    """Answers that members find very unlikely which have not learned from them are left out of a
-    fit, or turned round: people press the wrong key (after RIME, Cheng et al. 2024)."""
+    """Drop, or flip, answers that are very unlikely to members not trained on them, as people
+    sometimes press the wrong key (after RIME, Cheng et al. 2024)."""
     restart: bool = False
-    """Fit from new weights each time, not on from the last fit's."""
+    """Start each fit from new weights instead of the previous ones."""
     bonus: Annotated[float, Range(0)] = 0.0
-    """Times the members' standard deviation, paid from the second fit on and less and less until
-    the end of training, for being where they disagree (RUNE, Liang et al. 2022)."""
+    """Coefficient of the ensemble's standard deviation added to the reward from the second fit on,
+    decaying to 0 at the end of training (RUNE, Liang et al. 2022)."""
     pessimism: Annotated[float, Range(0)] = 0.0
-    """Times the members' standard deviation, taken off at the end of training and less before."""
+    """Coefficient of the ensemble's standard deviation subtracted from the reward, growing from 0
+    to this at the end of training."""
     sampled_steps: Annotated[int, Range(0)] = 0
-    """Steps of each segment that a minibatch looks at, drawn at random, in the place of them all:
-    as many updates of a net of images in a part of the time. 0: all."""
+    """Random steps of each segment that a minibatch uses instead of all, which speeds up networks
+    of images; 0: all."""
     fit: Annotated[str, OneOf("async", "sync")] = "async"
-    """async: a process of its own beside the trainer; sync: between rollouts, repeatable."""
+    """async: in a second process during training; sync: between rollouts, repeatably."""
 
 
 @dataclass(frozen=True)
@@ -164,24 +174,24 @@ class AgentConfig:
     """The SB3 agent."""
 
     name: str = "ppo"
+    """ppo, sb3-ppo, a2c, trpo, reinforce or sac."""
     kwargs: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the SB3 class."""
     normalize_obs: bool = True
-    """Running normalisation of what the policy sees (never of what the reward sees)."""
+    """Normalise the policy's observations by running statistics (never the reward's)."""
     normalize_return: bool = True
-    """Scale rewards so that discounted returns have unit variance, like VecNormalize;
-    agents that learn from a replay buffer never do."""
-
+    """Scale rewards so that discounted returns have unit variance, like VecNormalize; ignored for
+    agents with a replay buffer."""
     explore_steps: Annotated[int, Range(0)] = 0
-    """Environment steps, before the first queries, in which it is paid for states far from all
-    others (PEBBLE, Lee et al. 2021); the queries are about these. It begins anew then."""
+    """Environment steps of exploration before the first queries, rewarded for states far from all
+    others (PEBBLE, Lee et al. 2021). The first queries are about these steps; the agent is reset
+    afterwards."""
     restart_at: Annotated[float, Range(0, 0.9)] = 0.0
-    """Share of the steps after which it begins anew, once, with the reward and the answers that
-    are there by then; 0: never. What it learned from the first few answers can hold it where no
-    further one helps (the primacy bias, Nikishin et al. 2022)."""
+    """Share of the steps after which the agent is reset once, keeping the reward and the answers,
+    in case the first few answers got it stuck (primacy bias, Nikishin et al. 2022); 0: never."""
     critic_epochs: Annotated[int, Range(0)] = 0
-    """Passes over the next rollout in which its critic is taught a reward that has changed,
-    before the actor learns from it."""
+    """Passes over the next rollout that retrain the critic after the reward has changed, before the
+    actor learns from it."""
 
 
 @dataclass(frozen=True)
@@ -189,16 +199,16 @@ class ViewerConfig:
     """The window in which people label."""
 
     instruction: str = ""
-    """What to choose by; empty: what the environment says."""
+    """What to choose by; empty: the environment's own instruction."""
     size: Annotated[int, PICTURE_SIZE] = 480
-    """Side of a picture that MuJoCo draws, in pixels; others have a size of their own."""
+    """Side of the pictures that MuJoCo draws, in pixels; other environments set their own size."""
     keys: dict[str, Any] = field(default_factory=dict)
-    """Keys of actions in place of the usual ones: {tie = "t", left = ["a", "left"]}."""
+    """Keys of actions, instead of the usual ones: {tie = "t", left = ["a", "left"]}."""
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that a run folder's config.toml holds."""
+    """All settings of a run, as in its config.toml."""
 
     env: EnvConfig = field(default_factory=EnvConfig)
     labels: LabelConfig = field(default_factory=LabelConfig)
@@ -206,20 +216,22 @@ class RunConfig:
     agent: AgentConfig = field(default_factory=AgentConfig)
     viewer: ViewerConfig = field(default_factory=ViewerConfig)
     steps: Annotated[int, Range(1)] = 600_000
-    """Environment steps in all, the random policy's included."""
+    """Environment steps in total, the random policy's included."""
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0  # numpy takes no others
+    """Seed of all randomness."""
     threads: Annotated[int, Range(1)] = 1
-    """Torch threads of each process: two made PPO on small MLPs less than half as fast."""
+    """Torch threads of each process; with two, PPO on small MLPs is less than half as fast."""
     device: Annotated[str, OneOf("auto", "cpu", "cuda")] = "auto"
-    """Where networks compute. auto: on a GPU where there is one and observations are images, else
-    on the CPU, which is faster for small MLPs; cpu; cuda."""
+    """Where networks run. auto: on the GPU, if any, for images, else on the CPU, which is faster
+    for small MLPs; cpu; cuda."""
     checkpoint_every: Annotated[int, Range(1)] = 50_000
-    """Environment steps between two checkpoints."""
+    """Environment steps between checkpoints."""
     eval_episodes: Annotated[int, Range(1)] = 20
+    """Episodes of an evaluation."""
 
 
 def from_mapping(mapping: Mapping[str, Any], base: RunConfig | None = None) -> RunConfig:
-    """A configuration from nested tables; what they leave out comes from `base`.
+    """A configuration from nested tables; missing keys are taken from `base`, or the defaults.
 
     Raises:
       PrefrlError: an unknown key or a value of the wrong type, with the remedy.
@@ -262,11 +274,11 @@ def presets() -> dict[str, Path]:
     """TOML presets by environment id.
 
     Raises:
-      PrefrlError: they are not there: an installed package does not bring them.
+      PrefrlError: there is no folder of presets, as an installed package has none.
     """
     if not PRESETS.is_dir():
         raise PrefrlError(
-            f"the presets are not in {PRESETS}: install prefrl from a clone of its repository, "
+            f"there are no presets in {PRESETS}: install prefrl from a clone of its repository, "
             "with `pip install -e .`, or name a file with --config"
         )
     found = {}
@@ -284,13 +296,13 @@ def to_mapping(config: RunConfig) -> dict[str, Any]:
 
 
 def settings_key(config: RunConfig) -> str:
-    """What differs from the defaults, as a short hash: equal where two runs are alike."""
+    """Short hash of the settings that differ from the defaults; equal for equal settings."""
     usual = to_mapping(RunConfig())
     return short_hash(differences(to_mapping(config), usual))
 
 
 def validate(config: RunConfig) -> None:
-    """Refuse what no run can use: a value outside its range, or two that contradict each other.
+    """Refuse a value outside its range, or two values that contradict each other.
 
     Raises:
       PrefrlError: names the value and the remedy.
@@ -299,59 +311,60 @@ def validate(config: RunConfig) -> None:
     _check_reward(config.reward, config.labels)
     _check_steps(config)
     if first_batch(config.labels) < 2:
+        raised = "--labels or labels.first_least" if config.labels.budget > 1 else "--labels"
         raise PrefrlError(
             f"a budget of {config.labels.budget} labels is below the first batch, which needs at "
-            f"least 2: raise --labels{' or labels.first_least' * (config.labels.budget > 1)}"
+            f"least 2: raise {raised}"
         )
 
 
 def _check_reward(reward: RewardConfig, labels: LabelConfig) -> None:
     if not any(reward.hidden) or min(reward.hidden) < 1:
         raise PrefrlError(
-            f"reward.hidden = {list(reward.hidden)}: layer sizes of at least 1 are wanted"
+            f"reward.hidden = {list(reward.hidden)}: it must list layer sizes of at least 1"
         )
-    once = {
-        "reward.restart": reward.restart,
-        "labels.schedule": labels.schedule == "all-at-start",
-        "labels.labeler": labels.labeler == "store",
+    from_scratch = {
+        "reward.restart = true": reward.restart,
+        "labels.schedule = 'all-at-start'": labels.schedule == "all-at-start",
+        "labels.labeler = 'store'": labels.labeler == "store",
     }
-    for name in (n for n, true in once.items() if true and reward.pseudo_labels):
+    for setting in (s for s, true in from_scratch.items() if true and reward.pseudo_labels):
         raise PrefrlError(
-            f"reward.pseudo_labels = {reward.pseudo_labels:g} are of members that a fit goes on "
-            f"from, and with {name} as it is each fit begins anew: leave one of them out"
+            f"reward.pseudo_labels = {reward.pseudo_labels:g}: pseudo-labels need the previous "
+            f"fit's members, but {setting} refits from scratch: leave one of them out"
         )
     of_answers = ("pseudo_labels", "transitive", "doubt")
     for name in (n for n in of_answers if getattr(reward, n) and reward.target == "returns"):
         raise PrefrlError(
-            f"reward.{name} = {getattr(reward, name)} is about answers, from which "
-            "reward.target = 'returns' learns nothing: leave one of them as it is"
+            f"reward.{name} = {getattr(reward, name)} is about answers, which "
+            "reward.target = 'returns' does not use: leave one of them out"
         )
     if reward.crop < 1 and reward.sampled_steps and not reward.pseudo_labels:
         raise PrefrlError(
-            f"reward.crop = {reward.crop:g} crops nothing where reward.sampled_steps = "
-            f"{reward.sampled_steps} draws a segment's steps: leave one of them as it is"
+            f"reward.crop = {reward.crop:g} has no effect with reward.sampled_steps = "
+            f"{reward.sampled_steps}, which draws single steps: leave one of them out"
         )
     if reward.dynamics and labels.segment_length < 2:
         raise PrefrlError(
-            f"reward.dynamics = {reward.dynamics:g} foretells a segment's next step, and "
+            f"reward.dynamics = {reward.dynamics:g} predicts a segment's next step, and "
             f"labels.segment_length = {labels.segment_length} has none: raise it, or leave "
             "reward.dynamics at 0"
         )
     if reward.members == 1 and (reward.bonus or reward.pessimism):
         name = "bonus" if reward.bonus else "pessimism"
         raise PrefrlError(
-            f"reward.{name} = {getattr(reward, name):g} counts what members disagree on, and "
-            "reward.members = 1 never does: raise it, or set the other to 0"
+            f"reward.{name} = {getattr(reward, name):g} weights the members' disagreement, and "
+            f"reward.members = 1 has none: raise reward.members, or set reward.{name} to 0"
         )
     if reward.sampled_steps > labels.segment_length:
         raise PrefrlError(
-            f"reward.sampled_steps = {reward.sampled_steps} of segments of "
-            f"{labels.segment_length} steps are all: lower it, or leave it at 0"
+            f"reward.sampled_steps = {reward.sampled_steps} is more than a segment has "
+            f"({labels.segment_length} steps): lower it, or leave it at 0"
         )
     if reward.members == 1 and labels.ask_above > 0:
         raise PrefrlError(
-            "reward.members = 1 never disagrees, and the gate would ask nothing: raise it, or ask "
-            "all with --ask-above 0"
+            "reward.members = 1 never disagrees, so the gate would ask nothing: raise it, or ask "
+            "everything with --ask-above 0"
         )
 
 
@@ -361,19 +374,21 @@ def _check_steps(config: RunConfig) -> None:
     if of_each < labels.segment_length:
         raise PrefrlError(
             f"labels.warmup_steps = {labels.warmup_steps} in {config.env.n_envs} environments "
-            f"leave {of_each} steps each, no segment of {labels.segment_length}: raise "
+            f"leave {of_each} steps each, too few for a segment of {labels.segment_length}: raise "
             "labels.warmup_steps or lower --segment-length"
         )
     if labels.warmup_steps + explored >= config.steps:
+        before = f"labels.warmup_steps = {labels.warmup_steps}"
+        if explored:
+            before += f" and agent.explore_steps = {explored}"
         raise PrefrlError(
-            f"steps = {config.steps} leave nothing after labels.warmup_steps = "
-            f"{labels.warmup_steps}{f' and agent.explore_steps = {explored}' * bool(explored)}: "
-            f"raise --steps or lower {'them' if explored else 'labels.warmup_steps'}"
+            f"steps = {config.steps} leave nothing after {before}: raise --steps or lower "
+            f"{'them' if explored else 'labels.warmup_steps'}"
         )
 
 
 def first_batch(labels: LabelConfig) -> int:
-    """Labels asked before training starts."""
+    """Number of labels asked before training starts."""
     if labels.schedule == "all-at-start":
         return labels.budget
     return min(labels.budget, max(labels.first_least, round(labels.budget * labels.first_share)))

@@ -90,7 +90,7 @@ def _in_processes(builders: list[Callable[[], gym.Env[Any, Any]]]) -> SubprocVec
             return SubprocVecEnv(builders, start_method="spawn")
     except (EOFError, ConnectionError) as error:
         raise PrefrlError(
-            "the process of an environment ended at its start: see its message above, and mend "
+            "the process of an environment ended at its start: see its message above, and fix "
             "the environment (env.vec=dummy runs it in the trainer's process)"
         ) from error
 
@@ -108,7 +108,7 @@ def import_module(module: str) -> None:
     except Exception as error:  # whatever a user's module does
         raise PrefrlError(
             f"cannot import {module!r} ({type(error).__name__}: {error}): install it, put its "
-            "folder on PYTHONPATH, or mend it (--debug shows where)"
+            "folder on PYTHONPATH, or fix it (--debug shows where)"
         ) from error
 
 
@@ -125,8 +125,9 @@ def resolve(env_id: str) -> str:
         load_environments()
     if bare not in registry:
         raise PrefrlError(
-            f"unknown environment {env_id!r}: {nearest(bare, registry)} (One of your own: name the "
-            "module that registers it, --env-module.)"
+            f"unknown environment {env_id!r}: "
+            f"{nearest(bare, registry, '`prefrl envs` lists those with presets')} (For one of your "
+            "own, name the module that registers it with --env-module.)"
         )
     return bare
 
@@ -157,8 +158,8 @@ def max_episode_steps(
         return usual if limit is None else None
     if type(limit) is not int or limit < 1:
         raise PrefrlError(
-            f"env.kwargs.max_episode_steps = {limit!r} is no limit: a whole number of at least 1 "
-            "is wanted, or -1 for none"
+            f"env.kwargs.max_episode_steps = {limit!r} is no limit: it must be a whole number "
+            "of at least 1, or -1 for none"
         )
     return limit
 
@@ -184,6 +185,6 @@ def make_single(
     except Exception as error:  # whatever a user's environment does
         raise PrefrlError(
             f"{env_id} cannot be built with env.kwargs {kwargs} ({type(error).__name__}: {error}): "
-            "change them, or mend the environment (--debug shows where)"
+            "change them, or fix the environment (--debug shows where)"
         ) from error
     return RenderState(env)

@@ -275,7 +275,7 @@ class PreferenceLoop:
         answer: object = self.labeler.label(query)
         if not isinstance(answer, Preference):
             raise PrefrlError(
-                f"labeler {self.labeler.name!r} answered {answer!r}: a prefrl.Preference is wanted"
+                f"labeler {self.labeler.name!r} answered {answer!r}: it must be a prefrl.Preference"
             )
         return answer
 

@@ -8,9 +8,16 @@ from typing import Any
 
 from prefrl.types import PrefrlError
 
+_FEW = 20
+"""Names that an error lists at most."""
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A remedy for a misspelt name: the nearest known one, or all of them."""
+
+def nearest(name: str, known: Iterable[str], listed: str = "") -> str:
+    """A remedy for a misspelt name: the nearest known one, or else all of them if they are few.
+
+    Args:
+      listed: where all names are listed, for when there are too many for a message.
+    """
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if not close:
@@ -18,7 +25,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
         close = [
             folded[c] for c in difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
         ]
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
+    if close:
+        return f"did you mean {close[0]!r}?"
+    if len(names) <= _FEW:
+        return f"known: {', '.join(names)}"
+    return f"none of the {len(names)} known names is similar{f'; {listed}' if listed else ''}"
 
 
 def choose(table: Mapping[str, Any], name: str, kind: str) -> Any:

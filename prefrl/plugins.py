@@ -63,5 +63,5 @@ def _load(point: Any) -> Any:
         return point.load()
     except Exception as error:  # whatever a user's package does
         raise PrefrlError(
-            f"cannot load {point.group} {point.name!r} ({type(error).__name__}: {error}): mend it"
+            f"cannot load {point.group} {point.name!r} ({type(error).__name__}: {error}): fix it"
         ) from error

@@ -25,9 +25,15 @@ class Range:
         """
         if self.low <= value <= self.high and math.isfinite(value):
             return
-        low = f"{self.low:g}"
-        wanted = f"at least {low}" if math.isinf(self.high) else f"{low} to {self.high:g}"
-        raise PrefrlError(f"{name} = {value:g} is out of range: {wanted} is wanted")
+        low, high = _plain(self.low), _plain(self.high)
+        bounds = f"at least {low}" if math.isinf(self.high) else f"from {low} to {high}"
+        raise PrefrlError(f"{name} = {_plain(value)} is out of range: it must be {bounds}")
+
+
+def _plain(number: float) -> str:
+    """All digits of a number, without a point where it is whole."""
+    whole = isinstance(number, float) and number.is_integer()
+    return str(int(number) if whole else number)
 
 
 class OneOf:
@@ -43,21 +49,24 @@ class OneOf:
           PrefrlError: names the value and the words.
         """
         if value not in self.words:
-            raise PrefrlError(f"{name} = {value!r}: one of {', '.join(self.words)} is wanted")
+            raise PrefrlError(f"{name} = {value!r}: it must be one of {', '.join(self.words)}")
 
 
 def check_ranges(settings: Any, prefix: str = "") -> None:
-    """Refuse what the fields of a dataclass, and of those in it, are not annotated to hold.
+    """Refuse values that break the `Range` or `OneOf` in the annotation of their field.
 
-    A field that is None is not set.
+    Dataclasses inside are checked too. A field that is None is not set.
 
+    Args:
+      settings: a dataclass instance.
+      prefix: put before field names in errors, such as "labels.".
     Raises:
-      PrefrlError: names the field, its value and what is wanted.
+      PrefrlError: names the field, its value and what it must be.
     """
     for name, hint in typing.get_type_hints(type(settings), include_extras=True).items():
         value = getattr(settings, name)
         if dataclasses.is_dataclass(value):
             check_ranges(value, f"{prefix}{name}.")
-        for wanted in getattr(hint, "__metadata__", ()):
-            if isinstance(wanted, Range | OneOf) and value is not None:
-                wanted.check(f"{prefix}{name}", value)
+        for limit in getattr(hint, "__metadata__", ()):
+            if isinstance(limit, Range | OneOf) and value is not None:
+                limit.check(f"{prefix}{name}", value)

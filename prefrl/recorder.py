@@ -230,15 +230,15 @@ class Recorder(VecEnvWrapper):
         self._lengths[dones] = 0
 
     def _named(self, error: Exception) -> PrefrlError:
-        """Whatever an environment did wrong, said as the user's to mend."""
+        """Whatever an environment did wrong, said as the user's to fix."""
         if isinstance(error, EOFError | ConnectionError):
             return PrefrlError(
                 f"the process of an environment ended after {self.steps_taken} steps: see its "
-                "message above, and mend the environment"
+                "message above, and fix the environment"
             )
         return PrefrlError(
             f"an environment failed after {self.steps_taken} steps with "
-            f"{type(error).__name__}: {error}: mend it (--debug shows where)"
+            f"{type(error).__name__}: {error}: fix it (--debug shows where)"
         )
 
     def _check(self, obs: Array, first: int = 0) -> None:
@@ -247,7 +247,7 @@ class Recorder(VecEnvWrapper):
             env = first + int(np.flatnonzero(~np.isfinite(obs).reshape(len(obs), -1).all(1))[0])
             raise PrefrlError(
                 f"environment {env} returned a NaN or infinite observation after "
-                f"{self.steps_taken} steps: mend the environment, or clip what it returns"
+                f"{self.steps_taken} steps: fix the environment, or clip what it returns"
             )
 
 

@@ -1,4 +1,4 @@
-"""A run is a folder: its paths, its lock, what it says about itself."""
+"""Run folders: their paths, their lock, and the files in them."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _PACKAGES = (
 )
 _LEAST_FREE = 50 * 2**20  # bytes
 _GLANCE_SECONDS = 0.2
-"""A lock that is held for no longer is that of somebody who looks whether a trainer runs."""
+"""Longest that a process which only checks for a trainer holds the lock."""
 
 
 @dataclass
 class RunDir:
-    """Paths of a run folder; all that resuming, labelling and reporting need is in it."""
+    """A run folder, which holds all that resuming, labelling and reporting need."""
 
     path: Path
     _lock: IO[str] | None = field(default=None, repr=False)
@@ -78,7 +78,7 @@ class RunDir:
 
     @property
     def fitted_reward(self) -> Path:
-        """Where a background fit leaves its weights."""
+        """File in which a background fit leaves its weights."""
         return self.checkpoints / "fitted.safetensors"
 
     @classmethod
@@ -86,15 +86,15 @@ class RunDir:
         """A new run folder, locked.
 
         Args:
-          answers: a store's file; it is moved there, and the run begins with what it holds.
+          answers: a store's file, which is moved into the folder: the run begins with its answers.
         Raises:
-          PrefrlError: there is a run already, or there are other answers.
+          PrefrlError: the folder already holds a run, or other answers.
         """
         run = cls(path)
         if run.config_path.exists():
             raise PrefrlError(
                 f"{path} already holds a run: `prefrl train --resume {path}` goes on with it, "
-                "--run names another folder"
+                "or choose another folder with --run"
             )
         run._make_folders()
         run.lock()
@@ -132,8 +132,8 @@ class RunDir:
                 folder.mkdir(parents=True, exist_ok=True)
             except (NotADirectoryError, FileExistsError):
                 raise PrefrlError(
-                    f"{folder} cannot be a folder, there is a file: move it away, or name "
-                    "another with --run"
+                    f"{folder} cannot be a folder, because a file is in the way: move the file, or "
+                    "name another with --run"
                 ) from None
 
     def config(self) -> RunConfig:
@@ -152,16 +152,20 @@ class RunDir:
         if not self.lock_if_free():
             raise PrefrlError(
                 f"{self.path} is in use by another `prefrl train`, or by a `prefrl label` that "
-                "looks for queries: wait for it or stop it, or name another folder with --run"
+                "adds queries: wait for it or stop it, or name another folder with --run"
             )
 
     def lock_if_free(self) -> bool:
-        """Like `lock`, and says whether nobody else had it."""
+        """Lock the folder as `lock` does; False if another process has it.
+
+        Raises:
+          MachineError: the disk is full.
+        """
         free = shutil.disk_usage(self.path).free
         if free < _LEAST_FREE:
             raise MachineError(
-                f"{self.path} has {free // 2**20} MiB left on its disk: make room, or name "
-                "another folder with --run"
+                f"{self.path} has {free // 2**20} MiB left on its disk: free some disk space, or "
+                "name another folder with --run"
             )
         self._lock = self._lock_path.open("w")
         deadline = time.monotonic() + _GLANCE_SECONDS
@@ -198,7 +202,7 @@ class RunDir:
 
 
 def _locked(file: IO[str], kind: int) -> bool:
-    """Whether a lock was free, and is now this file's."""
+    """Whether this file could be locked at once."""
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -207,7 +211,7 @@ def _locked(file: IO[str], kind: int) -> bool:
 
 
 def new_run_path(root: Path, env_id: str, seed: int) -> Path:
-    """A folder that is not there yet: runs/halfcheetah-v5-seed0, ...-2, ..."""
+    """Path of a folder that does not exist yet: runs/halfcheetah-v5-seed0, ...-2, ..."""
     stem = f"{env_id.rpartition('/')[2].lower()}-seed{seed}"
     path, number = root / stem, 2
     while path.exists():
@@ -216,7 +220,7 @@ def new_run_path(root: Path, env_id: str, seed: int) -> Path:
 
 
 def versions() -> Mapping[str, str]:
-    """What a run was made with."""
+    """Versions of Python, the platform and the packages that a run depends on, and the commit."""
     found = {"python": platform.python_version(), "platform": platform.platform()}
     for package in _PACKAGES:
         try:
@@ -227,9 +231,9 @@ def versions() -> Mapping[str, str]:
 
 
 def commit() -> str:
-    """The commit of the source tree that runs, "-dirty" when it was changed; or "".
+    """Commit of the running source tree, with "-dirty" if it was changed; "" where unknown.
 
-    What a study writes about itself is no change of the source.
+    Results that studies write in runs/benchmarks/ do not count as changes.
     """
     git = ["git", "--no-optional-locks", "-C", str(Path(__file__).resolve().parent)]
     changed = ["diff", "--quiet", "HEAD", "--", ":/", ":(top,exclude)runs/benchmarks"]
@@ -243,17 +247,17 @@ def commit() -> str:
         dirty = subprocess.run([*git, *changed], capture_output=True, check=False).returncode != 0
     except (OSError, subprocess.CalledProcessError):
         return ""
-    return head + "-dirty" * dirty
+    return f"{head}-dirty" if dirty else head
 
 
 def write_whole(path: Path, text: str) -> None:
-    """A text file that a reader finds whole or not at all, whenever the writer is killed."""
+    """Write a text file that a reader finds whole or not at all."""
     with whole_file(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """Strict JSON: numpy's numbers become plain ones, and what is not finite null."""
+    """Strict JSON: numpy values become plain ones, non-finite numbers become null."""
     return json.dumps(_strict(value), indent=indent, allow_nan=False)
 
 
@@ -270,7 +274,7 @@ def _strict(value: Any) -> Any:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object, or an empty one where there is no file or a damaged one."""
+    """The JSON object in a file; empty where the file is missing or damaged."""
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):

@@ -69,7 +69,7 @@ def _one_episode(env: gym.Env[Any, Any], seed: int) -> list[Any]:
         obs, reward, terminated, truncated, _ = env.step(actions[-1])
         _check_obs(env, obs, f"step {len(actions)}")
         assert np.shape(np.asarray(reward)) == () and np.isfinite(float(reward)), (
-            f"{env} gave the reward {reward!r} at step {len(actions)}: a finite number is wanted "
+            f"{env} gave the reward {reward!r} at step {len(actions)}: it must be a finite number "
             "(0 where there is no true reward)"
         )
         for name, flag in (("terminated", terminated), ("truncated", truncated)):
@@ -173,7 +173,7 @@ def _answers(labeler: Labeler, queries: Sequence[Query]) -> list[Preference]:
         before = _content(query)
         answer = labeler.label(query)
         assert isinstance(answer, Preference), (
-            f"{labeler.name} answered {answer!r}: a prefrl.Preference is wanted"
+            f"{labeler.name} answered {answer!r}: it must be a prefrl.Preference"
         )
         assert _content(query) == before, f"{labeler.name} changed the query it was asked"
         answers.append(answer)
@@ -220,10 +220,10 @@ def _check_pick(name: str, strategy: Strategy, candidates: Candidates, n: int) -
     what = f"{name}, asked for {n} of {there} candidates,"
     picked = np.asarray(strategy(candidates, n, default_rng(3)))
     assert picked.ndim == 1 and np.issubdtype(picked.dtype, np.integer), (
-        f"{what} returned shape {picked.shape} of {picked.dtype}: a vector of indices is wanted"
+        f"{what} returned shape {picked.shape} of {picked.dtype}: it must be a vector of indices"
     )
     assert len(picked) == min(n, there), (
-        f"{what} returned {len(picked)}: {min(n, there)} are wanted (not asking is the gate's job)"
+        f"{what} returned {len(picked)}: it must be {min(n, there)} (not asking is the gate's job)"
     )
     assert len(set(picked.tolist())) == len(picked), f"{what} picked one twice: {picked}"
     assert set(picked.tolist()) <= set(range(there)), f"{what} picked one out of range: {picked}"
@@ -264,7 +264,7 @@ def _check_net(
     rewards: Tensor = net(obs, action)
     assert rewards.shape == (members, 8), (
         f"reward net: {members} members on 8 rows gave {tuple(rewards.shape)}; "
-        f"({members}, 8) is wanted"
+        f"it must be ({members}, 8)"
     )
     assert rewards.isfinite().all(), "reward net: a reward is NaN or infinite"
     assert torch.equal(rewards, twin(obs, action)), (

@@ -1,4 +1,4 @@
-"""Nested plain tables, as TOML and the command line have them, and dataclasses made of them."""
+"""Nested plain tables, as in TOML and on the command line, and dataclasses made from them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ Tables = TypeVar("Tables", bound="DataclassInstance")
 
 
 def parse_override(text: str) -> dict[str, Any]:
-    """`reward.members=5` as nested tables; the value is TOML, or a bare string."""
+    """Nested tables from text such as `reward.members=5`; the value is TOML, or a bare string.
+
+    Raises:
+      PrefrlError: no key or no equals sign.
+    """
     key, found, value = text.partition("=")
     if not found or not key.strip():
         raise PrefrlError(f"--set {text!r}: write it as section.key=value")
@@ -35,11 +39,10 @@ def parse_override(text: str) -> dict[str, Any]:
 
 
 def replaced(base: Tables, mapping: Mapping[str, Any], prefix: str = "") -> Tables:
-    """A dataclass, of others perhaps, with the values of `mapping` in the place of its own.
+    """A copy of a dataclass, nested or not, with the values that `mapping` gives.
 
     Args:
-      prefix: what errors name a key by, before its own name.
-
+      prefix: put before keys in errors, such as "labels.".
     Raises:
       PrefrlError: an unknown key or a value of the wrong type, with the remedy.
     """
@@ -52,7 +55,7 @@ def replaced(base: Tables, mapping: Mapping[str, Any], prefix: str = "") -> Tabl
         current = getattr(base, key)
         if dataclasses.is_dataclass(current):
             if not isinstance(value, Mapping):
-                raise PrefrlError(f"{where} = {value!r}: a table is wanted, [{where}]")
+                raise PrefrlError(f"{where} = {value!r}: it must be a table, [{where}]")
             changes[key] = replaced(typing.cast("DataclassInstance", current), value, where + ".")
         else:
             changes[key] = _typed(where, value, hints[key])
@@ -62,7 +65,7 @@ def replaced(base: Tables, mapping: Mapping[str, Any], prefix: str = "") -> Tabl
 
 
 def merged(tables: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested tables with what `more` says over them."""
+    """Nested tables updated with those of `more`, key by key."""
     result = dict(tables)
     for key, value in more.items():
         both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
@@ -71,7 +74,7 @@ def merged(tables: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]
 
 
 def differences(mapping: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
-    """What `mapping` has and `usual` has not, or has otherwise."""
+    """Entries of `mapping` that `usual` lacks or has another value for."""
     found = {}
     for key, value in mapping.items():
         if isinstance(value, Mapping) and isinstance(usual.get(key), Mapping):
@@ -83,9 +86,21 @@ def differences(mapping: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[st
     return found
 
 
+def flat(tables: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values of nested tables by their whole keys, such as "reward.members"."""
+    found: dict[str, Any] = {}
+    for key, value in tables.items():
+        nested = isinstance(value, Mapping) and value  # an empty table is a value
+        found |= flat(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
+    return found
+
+
 def short_hash(value: Any) -> str:
-    """Of plain tables, lists, numbers and strings; equal where they are."""
+    """Hash of plain tables, lists, numbers and strings; equal where they are."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+_KINDS = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}
 
 
 def _typed(where: str, value: Any, hint: Any) -> Any:
@@ -95,11 +110,12 @@ def _typed(where: str, value: Any, hint: Any) -> Any:
         return float(value)
     if origin is tuple:
         if not isinstance(value, list | tuple):
-            raise PrefrlError(f"{where} = {value!r}: a list is wanted, [{value}]")
+            raise PrefrlError(f"{where} = {value!r}: it must be a list, e.g. [{value}]")
         item = typing.get_args(hint)[0]
         return tuple(_typed(f"{where}[{i}]", v, item) for i, v in enumerate(value))
     if isinstance(origin, type) and not isinstance(hint, types.UnionType):
         if isinstance(value, origin) and not (origin is int and isinstance(value, bool)):
             return value
-        raise PrefrlError(f"{where} = {value!r}: {origin.__name__} is wanted")
+        kind = f"a table, e.g. [{where}]" if origin is dict else _KINDS[origin]
+        raise PrefrlError(f"{where} = {value!r}: it must be {kind}")
     return value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import shutil
 import signal
@@ -89,7 +91,10 @@ def steps_of(run: Path) -> list[int]:
         (["Pendulum-v1", "--set", "reward.net=mpl"], "reward net 'mpl': did you mean 'mlp'?"),
         (["Pendulum-v1", "--set", "reward.membres=5"], "'reward.membres': did you mean 'members'?"),
         (["Pendulum-v1", "--set", "rewards.net=mlp"], "'rewards': did you mean 'reward'?"),
-        (["Pendulum-v1", "--set", "reward.members=many"], "reward.members = 'many': int is wanted"),
+        (
+            ["Pendulum-v1", "--set", "reward.members=many"],
+            "members = 'many': it must be a whole number",
+        ),
         (["Pendulum-v1", "--set", "reward.members"], "write it as section.key=value"),
         (["Pendulum-v1", "--set", "agent.kwargs.nsteps=5"], "unexpected keyword argument 'nsteps'"),
         (["Pendulum-v1", "--set", "env.kwargs.wrong=1"], "does not take env.kwargs"),
@@ -104,20 +109,20 @@ def steps_of(run: Path) -> list[int]:
         (["Pendulum-v1", "--set", "agent.kwargs.device=nowhere"], "PPO cannot be built"),
         (["Pendulum-v1", "--set", "agent.kwargs.policy_kwargs=5"], "PPO cannot be built"),
         (["Pendulum-v1", "--set", "agent.kwargs.n_steps=inf"], "a whole number from 1 up"),
-        (["Pendulum-v1", "--set", "agent.kwargs.gamma=nan"], "a number from 0 to 1 is wanted"),
+        (["Pendulum-v1", "--set", "agent.kwargs.gamma=nan"], "it must be a number from 0 to 1"),
         (["FrozenLake-v1", "--set", "env.kwargs.map_name=sea"], "cannot be built with env.kwargs"),
         (["--env-module", "this_fails", "x/Y-v0"], "cannot import 'this_fails' (NameError"),
         (["--config", "."], "cannot read a configuration from ."),
         (["Pendulum-v1", "--labels", "1"], "which needs at least 2: raise --labels\n"),
-        (["Pendulum-v1", "--set", "reward.hidden=64"], "hidden = 64: a list is wanted, [64]"),
+        (["Pendulum-v1", "--set", "reward.hidden=64"], "hidden = 64: it must be a list, e.g. [64]"),
         (["Pendulum-v1", "--set", "reward.learning_rate=0"], "learning_rate = 0 is out of range"),
         (
             ["Pendulum-v1", "--set", "reward.members=1", "--ask-above", "0"],
-            "reward.bonus = 0.5 counts what members disagree on, and reward.members = 1 never",
+            "reward.bonus = 0.5 weights the members' disagreement, and reward.members = 1 has",
         ),
         (
             ["Pendulum-v1", "--set", "reward.sampled_steps=26"],
-            "reward.sampled_steps = 26 of segments of 25 steps are all",
+            "reward.sampled_steps = 26 is more than a segment has (25 steps)",
         ),
         (
             ["FrozenLake-v1", "--labeler", "human"],
@@ -142,7 +147,10 @@ def steps_of(run: Path) -> list[int]:
             "env.train_time_limit = 201 cuts nothing: an episode of Pendulum-v1 has 200 steps",
         ),
         (["prefrl/CartPole-v0", "--segment-length", "501"], "(500 steps): lower it"),
-        (["Pendulum-v1", "--set", "labels.warmup_steps=64"], "leave 8 steps each, no segment of"),
+        (
+            ["Pendulum-v1", "--set", "labels.warmup_steps=64"],
+            "leave 8 steps each, too few for a segment",
+        ),
         ([*ODD, "odd/Dict-v0"], "odd/Dict-v0 has Dict observations"),
         ([*ODD, "odd/Tuple-v0"], "odd/Tuple-v0 has Tuple observations"),
         ([*ODD, "odd/FloatImage-v0"], "odd/FloatImage-v0 has observations of shape (84, 84, 3)"),
@@ -187,6 +195,23 @@ def test_a_configuration_file_without_an_environment(prefrl: Prefrl) -> None:
     done = prefrl("train", "--config", "mine.toml")
     assert done.status == 2 and "mine.toml names no environment" in done.err
     assert [p.name for p in Path().iterdir()] == ["mine.toml"]
+
+
+def test_an_environment_that_only_set_names(prefrl: Prefrl, trains_only: None) -> None:
+    Path("mine.toml").write_text("[labels]\nbudget = 30\n")
+    words = ["--config", "mine.toml", "--set", "env.kwargs={my.env.id = 1}"]
+    done = prefrl("train", *words)
+    assert done.status == 2 and "mine.toml names no environment" in done.err
+    named = ["--config", "mine.toml", "--set", "env = {id = 'Pendulm-v1'}"]
+    assert "did you mean 'Pendulum-v1'?" in prefrl("train", *named).err
+    emptied = prefrl("train", "Pendulum-v1", "--set", "env.id=")
+    assert emptied.status == 2 and "names no environment" in emptied.err
+
+
+def test_of_many_environments_none_is_listed(prefrl: Prefrl) -> None:
+    done = prefrl("train", "7777777")
+    assert done.status == 2 and len(done.err) < 300
+    assert "`prefrl envs` lists those with presets" in done.err
 
 
 def test_a_configuration_file_with_a_wrong_key(prefrl: Prefrl) -> None:
@@ -384,11 +409,17 @@ def test_resuming_a_finished_run_changes_nothing(prefrl: Prefrl, trained: Path) 
 @pytest.mark.parametrize(
     ("words", "wanted"),
     [
-        (["--agent", "a2c"], "keeps the run's agent settings"),
-        (["--env-module", "odd_envs"], "keeps the run's env settings"),
-        (["--segment-length", "7"], "keeps the run's segments of"),
-        (["--set", "reward.members=5"], "keeps the run's reward settings"),
-        (["--seed", "99"], "keeps the run's seed"),
+        (
+            ["--agent", "a2c"],
+            "--resume cannot change agent.name from 'ppo' to 'a2c': start a new run",
+        ),
+        (
+            ["--env-module", "odd_envs"],
+            "--resume cannot change env.module from 'envs' to 'odd_envs'",
+        ),
+        (["--segment-length", "7"], "--resume cannot change labels.segment_length from 10 to 7"),
+        (["--set", "reward.members=5"], "--resume cannot change reward.members from 3 to 5"),
+        (["--seed", "99"], "--resume cannot change seed from 0 to 99"),
         (["--labeler", "orcale"], "did you mean 'oracle'?"),
         (["Pendulum-v1"], "leave out ENV"),
         (["--steps", "1500"], "done has taken 2,048 steps: --steps 1500 leaves none"),
@@ -471,6 +502,27 @@ def test_a_folder_that_cannot_be_written(prefrl: Prefrl) -> None:
     done = prefrl("train", "Pendulum-v1", *TINY, "--run", "/sys/prefrl-run")
     assert done.status == 1
     assert done.err.startswith("prefrl: ") and "/sys/prefrl-run" in done.err
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, ": free some disk space\n"),
+        (errno.EACCES, ": check the permissions\n"),
+        (errno.EROFS, ": check the permissions\n"),
+        (errno.EPERM, ": check the permissions\n"),
+        (errno.EIO, "Input/output error: 'file'\n"),
+    ],
+)
+def test_a_failing_machine_has_its_own_remedy(
+    prefrl: Prefrl, monkeypatch: pytest.MonkeyPatch, number: int, remedy: str
+) -> None:
+    def fails(console: object) -> None:
+        raise OSError(number, os.strerror(number), "file")
+
+    monkeypatch.setattr(commands, "list_envs", fails)
+    done = prefrl("envs")
+    assert done.status == 1 and done.err.endswith(remedy)
 
 
 FULL = """

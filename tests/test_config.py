@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import dataclasses
+import inspect
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,7 @@ from prefrl.config import (
     LabelConfig,
     RewardConfig,
     RunConfig,
+    ViewerConfig,
     first_batch,
     from_mapping,
     load,
@@ -63,20 +68,27 @@ def test_nearest() -> None:
         choose(table, "Hoper-v5", "task")
 
 
+def test_many_names_are_not_listed() -> None:
+    few, many = [f"{n}-v0" for n in range(20)], [f"{n}-v0" for n in range(21)]
+    assert nearest("Hopper", few) == "known: " + ", ".join(sorted(few))
+    assert nearest("Hopper", many) == "none of the 21 known names is similar"
+    assert nearest("Hopper", many, "see there").endswith("is similar; see there")
+
+
 @pytest.mark.parametrize(
     ("mapping", "words"),
     [
-        ({"steps": "many"}, "steps = 'many': int is wanted"),
-        ({"steps": 1e5}, "steps = 100000.0: int is wanted"),
-        ({"steps": True}, "steps = True: int is wanted"),
-        ({"labels": {"ask_above": "0.1"}}, "labels.ask_above = '0.1': float is wanted"),
-        ({"labels": {"ask_above": True}}, "labels.ask_above = True: float is wanted"),
-        ({"labels": {"labeler": 3}}, "labels.labeler = 3: str is wanted"),
-        ({"agent": {"normalize_obs": 1}}, "agent.normalize_obs = 1: bool is wanted"),
-        ({"agent": {"kwargs": [1]}}, "agent.kwargs = [1]: dict is wanted"),
-        ({"reward": {"hidden": [64, "64"]}}, "reward.hidden[1] = '64': int is wanted"),
-        ({"reward": {"hidden": 64}}, "reward.hidden = 64: a list is wanted, [64]"),
-        ({"labels": 700}, "labels = 700: a table is wanted, [labels]"),
+        ({"steps": "many"}, "steps = 'many': it must be a whole number"),
+        ({"steps": 1e5}, "steps = 100000.0: it must be a whole number"),
+        ({"steps": True}, "steps = True: it must be a whole number"),
+        ({"labels": {"ask_above": "0.1"}}, "labels.ask_above = '0.1': it must be a number"),
+        ({"labels": {"ask_above": True}}, "labels.ask_above = True: it must be a number"),
+        ({"labels": {"labeler": 3}}, "labels.labeler = 3: it must be a string"),
+        ({"agent": {"normalize_obs": 1}}, "agent.normalize_obs = 1: it must be true or false"),
+        ({"agent": {"kwargs": [1]}}, "agent.kwargs = [1]: it must be a table, e.g. [agent.kwargs]"),
+        ({"reward": {"hidden": [64, "64"]}}, "reward.hidden[1] = '64': it must be a whole number"),
+        ({"reward": {"hidden": 64}}, "reward.hidden = 64: it must be a list, e.g. [64]"),
+        ({"labels": 700}, "labels = 700: it must be a table, [labels]"),
     ],
 )
 def test_a_value_of_the_wrong_type_is_named(mapping: dict[str, Any], words: str) -> None:
@@ -86,46 +98,84 @@ def test_a_value_of_the_wrong_type_is_named(mapping: dict[str, Any], words: str)
 @pytest.mark.parametrize(
     ("mapping", "words"),
     [
-        ({"labels": {"ask_above": 0.51}}, "labels.ask_above = 0.51 is out of range: 0 to 0.5"),
+        (
+            {"labels": {"ask_above": 0.51}},
+            "labels.ask_above = 0.51 is out of range: it must be from 0 to 0.5",
+        ),
         ({"labels": {"ask_above": -0.01}}, "labels.ask_above"),
         ({"labels": {"ask_above": float("nan")}}, "labels.ask_above = nan"),
-        ({"labels": {"first_share": 1.5}}, "labels.first_share = 1.5 is out of range: 0 to 1"),
-        ({"labels": {"pool_size": 1}}, "labels.pool_size = 1 is out of range: at least 2"),
+        (
+            {"labels": {"first_share": 1.5}},
+            "labels.first_share = 1.5 is out of range: it must be from 0 to 1",
+        ),
+        (
+            {"labels": {"pool_size": 1}},
+            "labels.pool_size = 1 is out of range: it must be at least 2",
+        ),
         ({"labels": {"segment_length": 0}}, "labels.segment_length"),
         ({"labels": {"warmup_steps": -1}}, "labels.warmup_steps"),
-        ({"labels": {"expire_after": -1}}, "labels.expire_after = -1 is out of range: at least 0"),
+        (
+            {"labels": {"expire_after": -1}},
+            "labels.expire_after = -1 is out of range: it must be at least 0",
+        ),
         ({"labels": {"expire_after": 0}}, None),
-        ({"labels": {"open_at_once": 0}}, "labels.open_at_once = 0 is out of range: at least 1"),
+        (
+            {"labels": {"open_at_once": 0}},
+            "labels.open_at_once = 0 is out of range: it must be at least 1",
+        ),
         ({"reward": {"noise": 1.0}}, "reward.noise"),
-        ({"reward": {"l2": -1e-4}}, "reward.l2 = -0.0001 is out of range: 0 to 0.1"),
+        (
+            {"reward": {"l2": -1e-4}},
+            "reward.l2 = -0.0001 is out of range: it must be from 0 to 0.1",
+        ),
         ({"reward": {"l2": 0}}, None),
-        ({"reward": {"target": "return"}}, "reward.target = 'return': one of comparisons, returns"),
+        (
+            {"reward": {"target": "return"}},
+            "reward.target = 'return': it must be one of comparisons, returns",
+        ),
         ({"reward": {"target": "returns"}}, None),
         ({"reward": {"target": "returns", "doubt": True}}, "reward.doubt = True is about answers"),
         ({"reward": {"target": "returns", "pseudo_labels": 0.9}}, "reward.pseudo_labels = 0.9"),
-        ({"reward": {"crop": 0.5, "sampled_steps": 6}}, "reward.crop = 0.5 crops nothing where"),
+        ({"reward": {"crop": 0.5, "sampled_steps": 6}}, "reward.crop = 0.5 has no effect with"),
         ({"reward": {"crop": 0.5, "sampled_steps": 6, "pseudo_labels": 0.9}}, None),
-        ({"reward": {"pseudo_labels": 0.9, "restart": True}}, "with reward.restart as it is"),
+        (
+            {"reward": {"pseudo_labels": 0.9, "restart": True}},
+            "but reward.restart = true refits from scratch",
+        ),
         (
             {"reward": {"pseudo_labels": 0.9}, "labels": {"schedule": "all-at-start"}},
-            "with labels.schedule as it is each fit begins anew",
+            "but labels.schedule = 'all-at-start' refits from scratch",
         ),
         (
             {"reward": {"pseudo_labels": 0.9}, "labels": {"labeler": "store"}},
-            "with labels.labeler as it is",
+            "but labels.labeler = 'store' refits from scratch",
         ),
-        ({"reward": {"dynamics": 0.5}, "labels": {"segment_length": 1}}, "foretells a segment's"),
+        (
+            {"reward": {"dynamics": 0.5}, "labels": {"segment_length": 1}},
+            "predicts a segment's next step",
+        ),
         ({"labels": {"segment_length": 1}}, None),
         ({"reward": {"members": 0}}, "reward.members"),
         ({"reward": {"learning_rate": float("inf")}}, "reward.learning_rate = inf"),
         ({"reward": {"hidden": []}}, "reward.hidden = []"),
         ({"reward": {"hidden": [0, 64]}}, "reward.hidden = [0, 64]"),
-        ({"reward": {"fit": "later"}}, "reward.fit = 'later': one of async, sync"),
-        ({"env": {"vec": "thread"}}, "env.vec = 'thread': one of auto, dummy, subproc, envpool"),
+        ({"reward": {"fit": "later"}}, "reward.fit = 'later': it must be one of async, sync"),
+        (
+            {"env": {"vec": "thread"}},
+            "env.vec = 'thread': it must be one of auto, dummy, subproc, envpool",
+        ),
         ({"env": {"n_envs": 0}}, "env.n_envs = 0"),
         ({"threads": 0}, "threads = 0"),
         ({"seed": -1}, "seed = -1"),
-        ({"seed": 2**32}, "seed"),
+        (
+            {"seed": 2**32},
+            "seed = 4294967296 is out of range: it must be from 0 to 4294967295",
+        ),
+        (
+            {"reward": {"noise": 0.9900001}},
+            "noise = 0.9900001 is out of range: it must be from 0 to",
+        ),
+        ({"reward": {"l2": 3.0}}, "reward.l2 = 3 is out of range"),
         ({"steps": 8192}, "raise --steps or lower labels.warmup_steps"),
         (
             {"steps": 9000, "agent": {"explore_steps": 1000}},
@@ -136,7 +186,10 @@ def test_a_value_of_the_wrong_type_is_named(mapping: dict[str, Any], words: str)
         ({"labels": {"budget": 1}}, "a budget of 1 labels is below the first batch"),
         ({"labels": {"first_share": 0.0}}, None),  # the fewest are ten
         ({"labels": {"first_share": 0.0, "first_least": 1}}, "raise --labels or labels.first_l"),
-        ({"labels": {"first_least": -1}}, "labels.first_least = -1 is out of range: at least 0"),
+        (
+            {"labels": {"first_least": -1}},
+            "labels.first_least = -1 is out of range: it must be at least 0",
+        ),
     ],
 )
 def test_ranges(mapping: dict[str, Any], words: str | None) -> None:
@@ -160,6 +213,23 @@ def test_every_number_has_its_range(section: str, name: str) -> None:
     where = f"{section}.{name}".lstrip(".")
     mapping = {section: {name: -1}} if section else {name: -1}
     assert f"{where} = -1 is out of range: " in mistake(mapping)
+
+
+@pytest.mark.parametrize(
+    "settings", [RunConfig, EnvConfig, LabelConfig, RewardConfig, AgentConfig, ViewerConfig]
+)
+def test_every_setting_says_what_it_means(settings: type) -> None:
+    (body,) = ast.parse(inspect.getsource(settings)).body
+    assert isinstance(body, ast.ClassDef) and ast.get_docstring(body)
+    documented = {
+        node.target.id
+        for node, after in pairwise(body.body)
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+    }
+    usual = settings()
+    sections = {name for name, value in vars(usual).items() if dataclasses.is_dataclass(value)}
+    assert documented == vars(usual).keys() - sections
 
 
 def test_what_is_left_out_comes_from_the_base() -> None:

@@ -19,7 +19,9 @@ from watched import Watched
 from prefrl import evaluate
 from prefrl.config import RunConfig, from_mapping
 from prefrl.evaluate import Reference, committed_reference, judge, reference_key
+from prefrl.evaluation import Evaluation, evaluate_run
 from prefrl.run import build_env, ring_steps
+from prefrl.rundir import RunDir
 from prefrl.types import Array, Segment
 
 
@@ -178,6 +180,36 @@ def test_levels_that_are_alike_leave_no_score(
     assert audited["normalised_score"] is None
     assert audited["leak_audit"] == {"constant+1": None}
     assert "NaN" not in Path("run/report/evaluation.json").read_text()
+
+
+def test_a_run_is_evaluated_from_python(prefrl: Callable[..., Any]) -> None:
+    assert prefrl("train", "Pendulum-v1", *TINY, "--run", "run").status == 0
+    written = _evaluation()
+    lines: list[str] = []
+    found = evaluate_run(RunDir.open(Path("run")), say=lines.append)
+    assert _evaluation() == written == json.loads(found.to_json())
+    assert found.true_return == pytest.approx(found.true_returns.mean())
+    assert found.reference is None and found.normalised_score is None and found.leak_audit == {}
+    assert [line.split()[0] for line in lines] == ["true", "predictor", "no"]
+
+
+def test_an_evaluation_without_finite_returns_has_no_score() -> None:
+    reference = Reference(0.0, 10.0, "known")
+    found = Evaluation(5, np.array([math.nan, 1.0]), None, reference, "key")
+    assert found.normalised_score is None
+    assert json.loads(found.to_json()) == {
+        "step": 5,
+        "true_return": None,
+        "true_returns": [None, 1.0],
+        "episodes": 2,
+        "normalised_score": None,
+        "leak_audit": {},
+        "random_return": 0.0,
+        "rl_return": 10.0,
+        "reference": "known",
+        "reference_key": "key",
+    }
+    assert dataclasses.replace(found, true_returns=np.array([5.0])).normalised_score == 0.5
 
 
 def _evaluation() -> dict[str, Any]:

@@ -133,5 +133,5 @@ def test_an_agent_with_a_replay_buffer_forgets_too_and_keeps_the_buffer() -> Non
 
 @pytest.mark.parametrize("at", [-0.1, 1.0])
 def test_a_share_that_is_none_is_refused(at: float) -> None:
-    with pytest.raises(PrefrlError, match=r"agent.restart_at = .* is out of range: 0 to 0.9"):
+    with pytest.raises(PrefrlError, match=r"agent.restart_at = .* it must be from 0 to 0.9"):
         short(restart_at=at)

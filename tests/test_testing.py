@@ -102,7 +102,7 @@ def with_space(self: Walk) -> None:
         (broken_walk(obs=lambda self: np.array([self.t * 2.0], np.float32)), "outside its space"),
         (broken_walk(obs=lambda self: np.array([0.5])), "dtype float64"),
         (broken_walk(reward=lambda self: float("nan")), "gave the reward nan at step 1"),
-        (broken_walk(reward=lambda self: np.zeros(1)), "a finite number is wanted"),
+        (broken_walk(reward=lambda self: np.zeros(1)), "it must be a finite number"),
         (broken_walk(ended=lambda self: 1 if self.t > 3 else 0), "terminated is 0, no bool"),
         (broken_walk(ended=lambda self: False, obs=lambda self: np.zeros(1, np.float32)), "max_e"),
         (broken_walk(render_state=lambda self: np.zeros(1 + self.t)), r"from \(1,\) to \(2,\)"),
@@ -323,7 +323,7 @@ def own_seed(*args: Any) -> nn.Module:
 @pytest.mark.parametrize(
     ("net", "breach"),
     [
-        (Column, r"gave \(1, 8, 1\); \(1, 8\) is wanted"),
+        (Column, r"gave \(1, 8, 1\); it must be \(1, 8\)"),
         (NotFinite, "NaN or infinite"),
         (globally_drawn, "global random number generator"),
         (no_seed, "another generator seed gives the same weights"),

@@ -133,10 +133,10 @@ def test_fewer_frames_at_the_same_pace(prefrl: Prefrl, trained: Path) -> None:
         (["done", "--format", "mp5"], "unknown format 'mp5': did you mean 'mp4'?"),
         (["done", "--out", "film.mov"], "unknown format 'mov'"),
         (["done", "--out", "film.gif", "--format", "mp4"], "contradict each other"),
-        (["done", "--seconds", "0"], "--seconds = 0 is out of range: 0.1 to 3600 is wanted"),
+        (["done", "--seconds", "0"], "--seconds = 0 is out of range: it must be from 0.1 to 3600"),
         (["done", "--fps", "0"], "--fps = 0 is out of range"),
-        (["done", "--seed", "-1"], "--seed = -1 is out of range: 0 to"),
-        (["done", "--size", "5"], "--size = 5 is out of range: 64 to 2160 is wanted"),
+        (["done", "--seed", "-1"], "--seed = -1 is out of range: it must be from 0 to 2147483648"),
+        (["done", "--size", "5"], "--size = 5 is out of range: it must be from 64 to 2160"),
     ],
 )
 def test_mistakes_are_named(prefrl: Prefrl, trained: Path, words: list[str], wanted: str) -> None:

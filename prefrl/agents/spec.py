@@ -121,9 +121,11 @@ def agent_spec(name: str, kwargs: Mapping[str, Any]) -> AgentSpec:
     agent_class = choose(AGENTS, name, "agent")
     n_steps, gamma = kwargs.get("n_steps", 1), kwargs.get("gamma", 0)  # they count elsewhere too
     if not isinstance(n_steps, int) or n_steps < 1:
-        raise PrefrlError(f"agent.kwargs.n_steps = {n_steps!r}: a whole number from 1 up is wanted")
+        raise PrefrlError(
+            f"agent.kwargs.n_steps = {n_steps!r}: it must be a whole number from 1 up"
+        )
     if not isinstance(gamma, int | float) or not 0 <= gamma <= 1:
-        raise PrefrlError(f"agent.kwargs.gamma = {gamma!r}: a number from 0 to 1 is wanted")
+        raise PrefrlError(f"agent.kwargs.gamma = {gamma!r}: it must be a number from 0 to 1")
     spec = AgentSpec(agent_class, dict(kwargs))
     if spec.off_policy and n_steps > 1:
         raise PrefrlError(
@@ -168,7 +170,7 @@ def _schedule(where: str, text: str) -> LinearSchedule:
             raise ValueError(kind)
         return LinearSchedule(float(start), 0.0, 1.0)
     except ValueError:
-        raise PrefrlError(f"{where} = {text!r}: a number or 'linear:3e-4' is wanted") from None
+        raise PrefrlError(f"{where} = {text!r}: it must be a number or 'linear:3e-4'") from None
 
 
 def is_finite(agent: BaseAlgorithm) -> bool:

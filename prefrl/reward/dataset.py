@@ -143,7 +143,7 @@ class ComparisonData:
         if not returns.isfinite().all():
             raise PrefrlError(
                 f"{int((~returns.isfinite()).sum())} true returns in the store are not finite, and "
-                "reward.target = 'returns' learns from them: mend the environment's reward, or "
+                "reward.target = 'returns' learns from them: fix the environment's reward, or "
                 "use reward.target=comparisons"
             )
         first = torch.tensor([returns for _, returns in self._first()], dtype=torch.float64)

@@ -178,8 +178,8 @@ class MemberConvNet(nn.Module):
             height, width = ((size - kernel) // stride + 1 for size in (height, width))
             if min(height, width) < 1:
                 raise PrefrlError(
-                    f"images {obs_shape} are too small for reward.net=conv: at least 43 by 43 "
-                    "pixels are wanted; enlarge them"
+                    f"images {obs_shape} are too small for reward.net=conv: enlarge them, they "
+                    "must be at least 43 by 43 pixels"
                 )
         self.convs = nn.Sequential(*convs)
         sizes = [channels * height * width, *hidden, 1]
