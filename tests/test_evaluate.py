@@ -214,7 +214,7 @@ class Still:
     def __init__(self, numbers: int = 1) -> None:
         self._numbers, self.steps = numbers, 0
 
-    def get_env(self) -> None:
+    def get_vec_normalize_env(self) -> None:
         return None
 
     def predict(self, obs: Array, deterministic: bool, **_: Any) -> tuple[Array, None]:

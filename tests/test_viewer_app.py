@@ -56,7 +56,7 @@ def test_a_gamepads_pad_answers_where_it_is_pushed(
     pygame.display.init()
     try:
         with ComparisonStore(run.store_path) as store, Sitting(run, store) as ann:
-            window = Window(ann.desk, bindings({}))
+            window = Window(ann.controller, bindings({}))
             for push, answer in {(-1, 0): "left", (1, 0): "right", (0, 1): "tie"}.items():
                 event = pygame.event.Event(pygame.JOYHATMOTION, {"value": push})
                 assert window._action(event) is Action(answer)
