@@ -218,6 +218,18 @@ def test_the_end_of_a_game_costs_and_the_next_one_starts() -> None:
     assert env.game_scores == []
 
 
+def test_what_the_end_of_a_game_costs() -> None:
+    assert {name: AtariEnv(name).penalty for name in GAMES} == {
+        "beam_rider": 88,
+        "breakout": 10,
+        "enduro": 5,
+        "pong": 0,
+        "qbert": 100,
+        "seaquest": 60,
+        "space_invaders": 30,
+    }
+
+
 def test_pong_ends_at_no_cost() -> None:
     env = atari("pong")
     rewards = [env.step(np.int64(NOOP))[1] for _ in range(780)]
@@ -377,3 +389,24 @@ def test_traffic_is_counted_by_the_episode() -> None:
     env.reset()
     assert env.traffic.frames < 40
     assert (counts.passed, counts.passed_by) == (0, 0) and counts.distance < 0.1
+
+
+def test_a_car_that_overtakes_costs_as_much_as_one_that_is_overtaken() -> None:
+    traffic = Traffic(AtariEnv("enduro")._console("enduro"))
+    traffic.reset(seed=0)
+    for action in [FIRE] * 500 + [DOWN] * 500:
+        before = traffic.passed + traffic.passed_by
+        reward = traffic.step(action)[1]
+        cars = traffic.passed + traffic.passed_by - before
+        assert -cars <= reward <= 0.25 - cars
+    assert traffic.passed > 0 and traffic.passed_by > 0
+
+
+def test_distance_is_what_the_panel_shows() -> None:
+    traffic = Traffic(AtariEnv("enduro")._console("enduro"))
+    traffic.reset(seed=0)
+    for _ in range(600):
+        traffic.step(FIRE)
+    tenths = int(f"{traffic._memory[41]:x}{traffic._memory[40]:02x}")  # decimal digits
+    assert tenths > 30
+    assert traffic.distance == pytest.approx(tenths / 10, abs=0.1)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from envs.contacts import Contacts
 from envs.deceptive_grasp import GIVE, RADIUS, TILT, DeceptiveGraspEnv, looks_held
-from envs.flips import HELD, FlipCounter
+from envs.flips import FlipCounter
 from envs.half_cheetah_one_leg import COST, LOW_COST, HalfCheetahOneLegEnv
 from envs.hopper_backflip import FALLEN, LANDED, HopperBackflipEnv, handwritten, link_angles
 from prefrl.quiet import quiet_mujoco
@@ -23,7 +23,7 @@ quiet_mujoco()
 Floats = NDArray[np.float64]
 TURN = 2 * math.pi
 STAND = [(0.0, "foot")] * 3
-HOLD = 30  # updates of 0.008 s, more than HELD
+HOLD = 30  # updates of 0.008 s, more than a landing is held
 
 
 # ---- backflips
@@ -58,6 +58,7 @@ def on(turned: float, what: str = "foot", updates: int = HOLD) -> list[tuple[flo
         (STAND + fly(0, 1) + on(1), 0),  # a frontflip
         (STAND + fly(0, -0.5) + fly(-0.5, 0) + on(0), 0),  # half a turn and back
         (STAND + fly(0, -0.85) + on(-0.85), 0),  # not a full turn, nor upright
+        (STAND + on(-0.1, updates=3) + fly(-0.1, -0.95) + on(-0.95), 0),  # upright, 0.85 turned
         (STAND + fly(0, -1.2) + on(-1.2), 0),  # leaning too far back
         (STAND + fly(0, -1) + on(-1, "body"), 0),  # on its head
         (STAND + fly(0, -1) + on(-1, "foot body"), 0),  # on foot and knee
@@ -87,7 +88,7 @@ def test_a_landing_is_held_for_a_while() -> None:
         counter.update(np.full(4, TURN * turns), foot=on_floor == "foot", body=False)
     done = [counter.update(np.full(4, -TURN), foot=True, body=False) for _ in range(60)]
     assert sum(done) == 1
-    assert done.index(1) == math.ceil(HELD / 0.008)
+    assert done.index(1) == 25  # 0.2 s
 
 
 @pytest.fixture
@@ -204,6 +205,10 @@ def test_a_crashed_flip_is_worth_more_than_lying_and_less_than_a_landed_one(
     assert 0.5 < worth < (1 + LANDED) / 2
 
 
+def test_two_seconds_on_its_back_cost_8_hundredths(hopper: HopperBackflipEnv) -> None:
+    assert true_rewards(hopper, [ON_BACK] * 250).sum() == pytest.approx(-0.08)
+
+
 def test_flips_are_those_of_the_episode(hopper: HopperBackflipEnv) -> None:
     true_rewards(hopper, [*ON_FOOT, *turning(0, -1, AIR), *[(-1.0, FLOOR)] * 30])
     *_, info = hopper.step(np.zeros(3, dtype=np.float32))
@@ -300,6 +305,17 @@ def test_a_leg_in_a_gallop_is_not_raised(cheetah: HalfCheetahOneLegEnv) -> None:
     assert (cheetah.share_touching, cheetah.share_low) == (0, 1)
     assert list(obs[-4:]) == [0, 0, 1, 0]
     assert reward == pytest.approx(info["x_velocity"] - LOW_COST)
+
+
+@pytest.mark.parametrize(
+    ("pitch", "above", "cost"), [(0.1, -0.01, 20), (math.pi, -0.01, 20), (0.1, 0.05, 10)]
+)
+def test_what_a_step_off_the_back_leg_costs(
+    cheetah: HalfCheetahOneLegEnv, pitch: float, above: float, cost: float
+) -> None:
+    put(cheetah, np.array([0, 0, pitch, *[0.0] * 6]), above)
+    _, reward, *_, info = cheetah.step(IDLE)
+    assert info["x_velocity"] - reward == pytest.approx(cost)
 
 
 def test_a_tap_within_a_step_counts(cheetah: HalfCheetahOneLegEnv) -> None:
@@ -405,6 +421,16 @@ def test_pushing_the_ball_with_closed_fingers_is_no_grasp() -> None:
         pushed |= bool(obs[-1])
         assert not env.real_grasp
     assert pushed  # with both fingers
+
+
+@pytest.mark.parametrize(("ahead", "real"), [(0.01, True), (-0.01, True), (0.02, False)])
+def test_fingers_that_touch_the_ball_beside_its_middle_hold_nothing(
+    ahead: float, real: bool
+) -> None:
+    env = DeceptiveGraspEnv()
+    env.reset(seed=0)
+    env.set_state(np.array([0, 0.04, 0.036, 0.036, ahead]), env.init_qvel)
+    assert env._touch() and env.real_grasp == real
 
 
 def test_no_camera_sees_a_cross_that_is_not_there() -> None:

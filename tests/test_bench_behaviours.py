@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from prefrl.bench import behaviours, environments
 from prefrl.bench.curves import ReturnCurve, draw_curves
 from prefrl.bench.study import Row
 from prefrl.bench.tasks import ENVIRONMENT_TASKS, row_config, task_config
+from prefrl.config import EnvConfig
 from prefrl.report.svg import BLUE, ORANGE
 
 
@@ -97,6 +99,33 @@ def test_a_quick_row_is_trained_watched_and_filmed(tmp_path: Path) -> None:
         pytest.skip(row["film"])
     with Image.open(tmp_path / row["film"]) as film:
         assert film.n_frames > 10 and film.size == (200, 200)
+
+
+class Still:
+    """A policy that closes the gripper where it is."""
+
+    use_sde = False
+
+    def get_vec_normalize_env(self) -> None:
+        return None
+
+    def predict(self, obs: Any, **_: Any) -> tuple[Any, None]:
+        return np.array([0, 0, -0.1], np.float32), None
+
+
+def test_each_episode_that_is_watched_begins_differently() -> None:
+    policy: Any = Still()
+    config = EnvConfig(id="prefrl/DeceptiveGrasp-v0", module="envs")
+    found, states = behaviours._watched(policy, config, 3, lambda env: {"y": env.data.qpos[0]})
+    assert len({row["y"] for row in found}) == len({row["true_return"] for row in found}) == 3
+    assert len(states) == 100, "of the first episode"
+
+
+def test_a_policy_is_watched_in_whole_episodes_of_its_own_environment() -> None:
+    cut = EnvConfig(id="prefrl/DeceptiveGrasp-v0", kwargs={"cross": True, "max_episode_steps": 50})
+    assert behaviours._watched_in("deceptive_grasp", cut).kwargs == {"cross": True}
+    assert behaviours._watched_in("deceptive_grasp", cut).id == "prefrl/DeceptiveGrasp-v0"
+    assert behaviours._watched_in("enduro", cut).id == "prefrl/EnduroStayEven-v0"
 
 
 def test_a_curve_is_of_the_episodes_since_its_last_point() -> None:

@@ -57,6 +57,30 @@ def test_where_training_cuts_episodes_the_last_return_is_of_whole_ones(
     assert found["last_return"] < -600, "of 200 steps each"
 
 
+def test_labels_and_offers_of_a_row_are_those_at_the_end_of_its_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quality = dict.fromkeys(("accuracy", "ece", "correlation"), 0.0)
+    gate = {"gate": {"error_above": 0.0, "error_below": 0.0}}
+    passes = [{"labels": 3, "offered": 5}, {"labels": 7, "offered": 20}]
+    monkeypatch.setattr(runs, "train_run", lambda *_: (None, None, passes))
+    monkeypatch.setattr(runs, "true_returns", lambda *_: np.array([1.0, 3.0]))
+    monkeypatch.setattr(runs, "predictor_quality", lambda *_: quality | gate)
+    spec = {"task": "pendulum", "arm": "default", "seed": 0, "quick": True}
+    found = runs.measure(spec, tmp_path)
+    assert (found["true_return"], found["labels"], found["offered"]) == (2.0, 7, 20)
+
+
+def test_a_reference_row_is_of_rl_and_of_random(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(references, "train_rl", lambda config: None)
+    monkeypatch.setattr(references, "true_returns", lambda *_: np.array([5.0, 7.0]))
+    monkeypatch.setattr(references, "random_returns", lambda *_: np.array([1.0, 3.0]))
+    found = references.measure({"task": "pendulum", "seed": 0, "quick": True}, tmp_path)
+    assert (found["random_return"], found["rl_return"]) == (2, 6)
+
+
 def test_every_row_trains_as_long_on_no_more_labels_than_it_says() -> None:
     rows = [r for r in labels.specs(quick=False) if r["arm"].endswith(" labels, long")]
     budgets = {int(r["arm"].split()[0]) for r in rows}

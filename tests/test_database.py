@@ -96,6 +96,15 @@ def test_what_people_said_is_synchronised_and_leases_are_not(store: ComparisonSt
     assert pragma(store, "synchronous") == 2
 
 
+def test_a_revised_answer_is_synchronised(store: ComparisonStore) -> None:
+    store.add(questions(1))
+    store.answer(1, Preference.LEFT, "ann")
+    store.renew("ann", [1])
+    assert pragma(store, "synchronous") == 1
+    store.revise(1, Preference.RIGHT, "ann")
+    assert pragma(store, "synchronous") == 2
+
+
 def test_tables_are_what_the_migrations_make(store: ComparisonStore) -> None:
     with store._database.transaction() as connection:
         made = sa.inspect(connection)

@@ -36,6 +36,15 @@ def test_an_answer_against_all_that_is_known_is_left_out_or_turned_round() -> No
     assert kept[42] and p_left[42] == 0.5, "a tie is no mistake"
 
 
+def test_ties_say_nothing_about_how_well_answers_are_predicted() -> None:
+    clear = [4.0, -4.0, 3.0, -5.0] * 10
+    for against in np.arange(0.5, 5, 0.25).tolist():
+        answers, differences = [float(x > 0) for x in clear] + [0.0], [*clear, against]
+        _, alone = believed(*sure(answers, differences))
+        _, kept = believed(*sure(answers + [0.5] * 200, differences + [0.0] * 200))
+        assert kept[40] == alone[40], against
+
+
 def test_a_reward_that_knows_little_doubts_nothing(
     ensemble_of: Callable[..., RewardEnsemble],
 ) -> None:
@@ -115,6 +124,22 @@ def test_what_is_held_out_is_judged_by_the_answers_as_they_were_given(
     right = (left == (data.p_left > 0.5).numpy())[heldout].mean()
     assert metrics["heldout_accuracy"] == pytest.approx(right, abs=0.01)
     assert right < 0.87, "fifteen in a hundred are wrong"
+
+
+def test_a_reward_that_is_sure_of_no_answer_doubts_none(
+    ensemble_of: Callable[..., RewardEnsemble],
+) -> None:
+    ensemble = ensemble_of(hidden=())
+    with torch.no_grad():
+        ensemble.net.layers[0].weight.zero_()[:, :3, 0] = torch.as_tensor(WEIGHTS)
+    ensemble.informed.fill_(True)
+    data = ComparisonData(ensemble, seed=0)
+    data.add(given(100, wrong=0.15)[0])
+    settings = FitSettings(doubt=True, max_epochs=1, learning_rate=0.0)
+    assert fit(ensemble, data, settings, default_rng(0))["comparisons"] < 100
+    ensemble.temperature.fill_(1e6)
+    ensemble.informed.fill_(True)
+    assert fit(ensemble, data, settings, default_rng(0))["comparisons"] == 100
 
 
 def test_a_fit_that_begins_anew_doubts_by_what_the_last_one_knew(

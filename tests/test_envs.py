@@ -347,3 +347,13 @@ def test_preset(path: Path) -> None:
 def test_every_task_has_a_preset() -> None:
     wanted = {env_id.split("/")[1].split("-")[0] for env_id in (*ORIGINALS, *BEHAVIOURS)}
     assert {name.split("/")[-1].split("-")[0] for name in PRESETS} >= wanted
+
+
+def test_how_long_episodes_are() -> None:
+    usual = ("HalfCheetah", "HalfCheetahOneLeg", "Hopper", "Walker2d", "Swimmer", "Ant", "Humanoid")
+    steps = dict.fromkeys((*usual, "InvertedDoublePendulum"), 1000)
+    steps |= {"CartPole": 500, "Pendulum": 200, "Reacher": 50, "MountainCarContinuous": 999}
+    steps |= {"MovingDot": 50, "HopperBackflip": 2500, "DeceptiveGrasp": 100}
+    assert {name: gym.spec(name).max_episode_steps for name in OURS} == {
+        f"prefrl/{name}-v0": n for name, n in steps.items()
+    }

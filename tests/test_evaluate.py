@@ -20,6 +20,7 @@ from prefrl import evaluate
 from prefrl.config import RunConfig, from_mapping
 from prefrl.evaluate import Reference, committed_reference, judge, reference_key
 from prefrl.evaluation import Evaluation, evaluate_run
+from prefrl.recorder import act_at_random
 from prefrl.run import build_env, ring_steps
 from prefrl.rundir import RunDir
 from prefrl.types import Array, Segment
@@ -246,7 +247,7 @@ class Still:
     def __init__(self, numbers: int = 1) -> None:
         self._numbers, self.steps = numbers, 0
 
-    def get_env(self) -> None:
+    def get_vec_normalize_env(self) -> None:
         return None
 
     def predict(self, obs: Array, deterministic: bool, **_: Any) -> tuple[Array, None]:
@@ -265,12 +266,46 @@ def test_segments_of_a_policy_that_takes_a_share_of_its_actions_at_random(share:
     assert len({segment.obs.tobytes() for segment in segments}) == 50
 
 
+def test_each_environment_draws_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = {"id": "Pendulum-v1", "n_envs": 4}
+    config = from_mapping({"env": env, "labels": {"segment_length": 10}})
+    step, taken = evaluate.Recorder.step, list[Array]()
+
+    def watched(recorder: Any, actions: Array) -> Any:
+        taken.append(actions[:, 0].copy())
+        return step(recorder, actions)
+
+    monkeypatch.setattr(evaluate.Recorder, "step", watched)
+    policy: Any = Still()
+    evaluate.policy_segments(policy, config, np.random.default_rng(0), 1, 200, random_share=0.5)
+    drawn = [row[row != 0.5] for row in taken]  # of the four actions, those at random
+    assert {len(row) for row in drawn} == {0, 1, 2, 3, 4}
+    assert all(len(set(row)) == len(row) for row in drawn)
+
+
 def test_the_reference_is_rl_with_both_normalisations() -> None:
     small = {"steps": 600, "env": {"id": "Pendulum-v1", "n_envs": 2}}
     kwargs = {"agent": {"kwargs": {"n_steps": 64, "n_epochs": 1}}, "labels": {"warmup_steps": 128}}
     stats = evaluate.train_rl(from_mapping(small | kwargs)).get_vec_normalize_env()
     assert stats is not None and stats.norm_obs and stats.norm_reward
     assert stats.ret_rms.count > 500, "the true reward went through it"
+
+
+def test_the_reference_is_of_the_configurations_discount_and_seed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make, seeds = evaluate.make_vec_env, []
+
+    def watched(env_id: str, n_envs: int, seed: int, *rest: Any) -> Any:
+        seeds.append(seed)
+        return make(env_id, n_envs, seed, *rest)
+
+    monkeypatch.setattr(evaluate, "make_vec_env", watched)
+    kwargs = {"gamma": 0.9, "n_steps": 64, "n_epochs": 1}
+    small = {"env": {"id": "Pendulum-v1", "n_envs": 2}, "labels": {"warmup_steps": 128}}
+    config = from_mapping(small | {"steps": 300, "seed": 7, "agent": {"kwargs": kwargs}})
+    stats = evaluate.train_rl(config).get_vec_normalize_env()
+    assert stats is not None and stats.gamma == 0.9 and seeds == [7]
 
 
 SMALL = from_mapping(
@@ -297,6 +332,15 @@ def test_a_leak_audit_trains_on_what_it_says(leak: str, paid: float | None) -> N
         assert buffer.predicted_reward != 0 and not buffer.reward.fitted
 
 
+def test_a_random_network_pays_nothing_on_average_before_training() -> None:
+    reward = evaluate.train_on_leak(SMALL, "random-network").rollout_buffer.reward  # type: ignore[attr-defined]
+    recorder = build_env(SMALL.env, SMALL.seed, ring_steps(SMALL))
+    act_at_random(recorder, SMALL.labels.warmup_steps, np.random.default_rng(SMALL.seed))
+    paid = reward.predict(*recorder.rollout(64))  # the same steps as there
+    recorder.close()
+    assert paid.mean() == pytest.approx(0, abs=1e-4) and paid.std() > 0.1
+
+
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_a_policy_sees_what_it_saw_in_training(deterministic: bool) -> None:
     policy: Any = Watched()
@@ -305,6 +349,31 @@ def test_a_policy_sees_what_it_saw_in_training(deterministic: bool) -> None:
     policy = Watched()
     evaluate.play_episode(policy, gym.make("Pendulum-v1"), 0)
     policy.check(True)
+
+
+def test_a_policy_sees_observations_clipped_as_in_training() -> None:
+    policy: Any = Watched()
+    policy.env.clip_obs = 0.2
+    evaluate.true_returns(policy, SMALL, 2)
+    assert max(np.abs(seen).max() for seen in policy.seen) == pytest.approx(0.2)
+
+
+class Pushes(Still):
+    """Always pushes the cart to the right."""
+
+    def predict(self, obs: Array, deterministic: bool, **_: Any) -> tuple[Array, None]:
+        return np.array(1), None
+
+
+def test_an_episode_ends_where_the_environment_ends_it() -> None:
+    env, steps, over = gym.make("CartPole-v1"), 0, False
+    env.reset(seed=3)
+    while not over:
+        over = env.step(1)[2]
+        steps += 1
+    policy, taken = Pushes(), list[int]()
+    found = evaluate.play_episode(policy, env, 3, lambda: taken.append(1))  # type: ignore[arg-type]
+    assert found == len(taken) == steps < 20
 
 
 @pytest.mark.parametrize(

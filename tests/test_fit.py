@@ -185,6 +185,22 @@ def test_two_states_on_paper(ensemble_of: Ensembles, share: float, noise: float)
         assert metrics["heldout_nll"] == pytest.approx(nll, abs=0.02)
 
 
+def test_the_training_loss_is_of_calibrated_returns(ensemble_of: Ensembles) -> None:
+    ensemble = ensemble_of(scaled=False)
+    rows = linear_task(60, rng())
+    data = data_of(ensemble, rows)
+    metrics = fit(ensemble, data, FitSettings(learning_rate=0.01, max_epochs=15), rng())
+    assert not 0.9 < metrics["temperature"] < 1.1
+    returns = ensemble.member_returns(
+        [s for row in rows for s in (row.query.left, row.query.right)]
+    )
+    signs = np.array([1 if row.preference is LEFT else -1 for row in rows])
+    losses = np.log1p(np.exp(-signs * (returns[:, ::2] - returns[:, 1::2])))  # (M, N)
+    drawn = data.bootstrap_weights(3).T > 0
+    means = [mine[learned].mean() for mine, learned in zip(losses, drawn, strict=True)]
+    assert metrics["train_nll"] == pytest.approx(np.mean(means), rel=1e-3)
+
+
 def test_ties_make_returns_equal(ensemble_of: Ensembles) -> None:
     rows = linear_task(200, rng())
     ties = comparisons([row.query for row in rows], [TIE] * len(rows))

@@ -103,6 +103,20 @@ def test_the_loss_is_of_what_follows_alone(ensemble_of: Callable[..., RewardEnse
     assert transitive_loss(ensemble, data.inputs, [pairs[0][:0]] * 2, 32, 0.0, default_rng(0)) == 0
 
 
+def test_what_follows_may_be_as_wrong_as_an_answer(
+    ensemble_of: Callable[..., RewardEnsemble],
+) -> None:
+    ensemble = ensemble_of(n_members=1, hidden=())
+    with torch.no_grad():
+        ensemble.net.layers[0].weight.zero_()[0, 0] = -1e4
+    data = ComparisonData(ensemble, seed=0)
+    data.add(answered(list(pairwise(sorted(segments(3), key=lambda s: -s.true_return)))))
+    pairs = implied_by_drawn(data.sides, data.p_left.numpy(), np.ones((1, 2)))
+    loss = transitive_loss(ensemble, data.inputs, pairs, 8, 0.1, default_rng(0))
+    assert isinstance(loss, torch.Tensor)
+    assert loss.item() == pytest.approx(2.9957, abs=1e-3), "of ten answers one is random: -ln 0.05"
+
+
 def sorted_by_asking(some: list[Segment]) -> list[tuple[Segment, Segment]]:
     """What a binary insertion sort asks about, as in LiRE's lists."""
     ranked, asked = list[Segment](), list[tuple[Segment, Segment]]()

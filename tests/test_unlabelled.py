@@ -91,6 +91,27 @@ def test_only_pairs_that_a_member_is_sure_of_teach_it(ensemble_of: Ensembles) ->
     assert cropped.item() > loss.item(), "not with every stretch"
 
 
+def test_a_reward_that_is_calibrated_to_be_sure_of_nothing_teaches_itself_nothing(
+    ensemble_of: Ensembles,
+) -> None:
+    ensemble = ensemble_of(n_members=2)
+    seen = torch.randn(20, 12, 4, generator=torch.Generator().manual_seed(0))
+    assert pseudo_label_loss(ensemble, seen, 64, 0.6, 1.0, 0.0, default_rng(0)) > 0
+    ensemble.temperature.fill_(1e6)
+    assert pseudo_label_loss(ensemble, seen, 64, 0.6, 1.0, 0.0, default_rng(0)) == 0
+
+
+def test_a_stretch_stands_for_its_whole_segment(ensemble_of: Ensembles) -> None:
+    ensemble = ensemble_of(n_members=2)
+    still = torch.randn(20, 1, 4, generator=torch.Generator().manual_seed(0)).expand(20, 12, 4)
+    for seed in range(5):
+        whole, part = (
+            pseudo_label_loss(ensemble, still, 64, 0.5, crop, 0.1, default_rng(seed)).item()
+            for crop in (1.0, 0.25)
+        )
+        assert part == pytest.approx(whole, rel=1e-4)
+
+
 def test_a_pseudo_label_pulls_towards_the_choice(ensemble_of: Ensembles) -> None:
     """A linear reward that is sure grows surer; the clearer the pair, the less."""
     ensemble = ensemble_of(n_members=1, hidden=())
@@ -124,6 +145,16 @@ def test_features_learn_to_predict_the_next_observation(ensemble_of: Ensembles) 
     assert after < 0.2 * before and after < 0.1 * 3 * standing_still, "three members"
     trunk = ensemble.net.layers[0].weight.grad
     assert trunk is not None and trunk.any(), "it is the reward's own features that learn"
+
+
+def test_the_next_observation_is_predicted_as_a_change(ensemble_of: Ensembles) -> None:
+    ensemble = ensemble_of(n_members=2, predicts_dynamics=True)
+    torch.nn.init.zeros_(ensemble.dynamics_head.weight)
+    torch.nn.init.zeros_(ensemble.dynamics_head.bias)
+    now = torch.ones(2, 5, 4)
+    assert not ensemble.dynamics_error(now, now).any(), "no change, as predicted"
+    later = now + torch.cat([2 * ensemble.input_std[:3], torch.zeros(1)])
+    torch.testing.assert_close(ensemble.dynamics_error(now, later), torch.full((2, 5, 3), 4.0))
 
 
 def test_a_net_without_features_cannot_predict_dynamics() -> None:
