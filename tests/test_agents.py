@@ -212,7 +212,12 @@ def test_an_unknown_activation_names_the_nearest() -> None:
     ("name", "env_id", "extra", "words"),
     [
         ("ppo", "Pendulum-v1", {"n_stepps": 3}, "n_stepps"),
-        ("ppo", "Pendulum-v1", {"n_steps": -1}, "n_steps = -1: a whole number from 1 up"),
+        (
+            "ppo",
+            "Pendulum-v1",
+            {"n_steps": -1},
+            "n_steps = -1: it must be a whole number from 1 up",
+        ),
         ("ppo", "Pendulum-v1", {"batch_size": 1}, "PPO cannot be built"),
         ("sac", "CartPole-v1", {}, "SAC cannot be built with agent.kwargs.*Discrete"),
         ("sac", "Pendulum-v1", {"n_steps": 3}, "n_steps = 3: sac learns from single transitions"),
