@@ -229,11 +229,11 @@ ASKING = LabelConfig(warmup_steps=512, segment_length=10, ask_every=128)
     ("ensemble", "settings", "wanted"),
     [
         ({"n_members": 1}, {}, "reward.members = 1 never disagrees"),
-        ({}, {"fit": FitSettings(sampled_steps=11)}, "sampled_steps = 11 of segments of 10"),
         ({}, {"fit": FitSettings(dynamics=0.5)}, r"RewardEnsemble\(..., predicts_dynamics=True\)"),
+        ({}, {"fit": FitSettings(sampled_steps=11)}, "sampled_steps = 11 is more than a segment"),
         ({"net": "mpl"}, {}, "unknown reward net 'mpl': did you mean 'mlp'?"),
         ({}, {"fit": FitSettings(noise=1.5)}, "reward.noise = 1.5 is out of range"),
-        ({}, {"fit": FitSettings(target="return")}, "reward.target = 'return': one of"),
+        ({}, {"fit": FitSettings(target="return")}, "reward.target = 'return': it must be one"),
         ({}, {"fit": FitSettings(batch_size=0)}, "reward.batch_size = 0"),
     ],
 )
