@@ -13,7 +13,7 @@ import pytest
 from short_runs import TINY
 
 from prefrl import checkpoints, commands
-from prefrl.answers import answers_from
+from prefrl.answers import answers_from, check_used
 from prefrl.cli import main
 from prefrl.metrics import read_metrics
 from prefrl.rundir import RunDir
@@ -247,3 +247,12 @@ def test_what_the_oracle_said_at_the_very_end_is_no_news(prefrl: Prefrl, done: P
     with ComparisonStore(done / "store.sqlite") as store:
         answer(store, 3, labeler="oracle")
     assert prefrl("train", "--resume", "done").status == 0
+
+
+def test_answers_that_the_reward_was_fitted_to_are_not_new(done: Path) -> None:
+    with ComparisonStore(done / "store.sqlite") as store:
+        newest = answer(store, 3)[-1]
+    run = RunDir.open(done)
+    check_used(run.config(), run, {"step": 2048, "progress": {"fitted_to": newest}})
+    with pytest.raises(PrefrlError, match="1 new answers wait"):
+        check_used(run.config(), run, {"step": 2048, "progress": {"fitted_to": newest - 1}})

@@ -13,7 +13,7 @@ from prefrl.asking import Asker
 from prefrl.queries import STRATEGIES, Candidates
 from prefrl.reward.ensemble import RewardEnsemble
 from prefrl.segments import SegmentPool
-from prefrl.types import Array, Segment
+from prefrl.types import Array, Query, Segment
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
@@ -101,3 +101,18 @@ def test_what_was_asked_later_is_asked_about_again_too(
     queries, _ = asker.best(40, 0.0, step=2)
     known = {id(segment) for segment in old}
     assert np.mean([id(query.left) in known for query in queries]) == pytest.approx(0.5, abs=0.2)
+
+
+def test_what_was_asked_about_is_a_share_of_the_pairs_that_are_not_of_the_newest(
+    segment_of: Callable[..., Segment], ensemble_of: Callable[..., RewardEnsemble]
+) -> None:
+    every = [segment_of(np.full((8, 3), i)) for i in range(300)]
+    old, new = every[:200], every[200:]
+    pool = SegmentPool(100)
+    pool.add(new)
+    shares = {"on_policy_share": 0.5, "reuse": 0.5}
+    asker = Asker(pool, ensemble_of(), STRATEGIES["uniform"], 1, default_rng(0), **shares)
+    asker.remember(Query(*old[i : i + 2]) for i in range(0, 200, 2))
+    queries, _ = asker.best(400, 0.0, step=2)
+    known = {id(segment) for segment in old}
+    assert np.mean([id(query.left) in known for query in queries]) == pytest.approx(0.25, abs=0.02)

@@ -16,8 +16,11 @@ from stable_baselines3.common.vec_env import VecNormalize
 from prefrl import checkpoints
 from prefrl.agents.spec import agent_spec
 from prefrl.environments import make_env
+from prefrl.keeper import Keeper
+from prefrl.loop import Progress
 from prefrl.recorder import act_at_random
 from prefrl.reward.ensemble import RewardEnsemble
+from prefrl.rundir import RunDir
 from prefrl.types import MachineError
 
 KWARGS: dict[str, dict[str, Any]] = {
@@ -356,3 +359,19 @@ def test_the_reward_can_be_left_out(
     before = reward.predict(OBS, ACTIONS)
     checkpoints.load(checkpoint, other, reward)
     np.testing.assert_array_equal(reward.predict(OBS, ACTIONS), before)
+
+
+def test_a_checkpoint_is_due_so_many_steps_after_the_last_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[int] = []
+    monkeypatch.setattr(checkpoints, "save", lambda *parts: saved.append(parts[-1]["step"]))
+    agent, reward = build()
+    reward.fitted.fill_(True)
+    recorder = make_env("Pendulum-v1", 2, seed=0)
+    run = RunDir(tmp_path)
+    keeper = Keeper(run, agent, reward, recorder, Progress(), 100, lambda row: None)
+    for recorder.steps_taken in range(60, 401, 20):
+        keeper.on_pass({"step": recorder.steps_taken})
+    keeper.close()
+    assert saved == [100, 200, 300, 400]

@@ -166,6 +166,23 @@ def test_where_no_segments_were_seen_those_of_the_answers_teach(store: Compariso
     assert not torch.equal(*weights)
 
 
+def test_the_newest_answers_segments_stand_in_for_unseen_ones(
+    store: ComparisonStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[torch.Tensor] = []
+
+    def keep(*arguments: Any) -> None:
+        given.append(arguments[-2])
+
+    monkeypatch.setattr("prefrl.reward.fitters.KEPT", 4)
+    monkeypatch.setattr("prefrl.reward.fitters.fit", keep)
+    asked = store.add(linear_task(12))
+    answer(store, asked)
+    InlineFitter(build(), store, FitSettings(dynamics=1.0), seed=0).start()
+    newest = [segment for q in asked[-2:] for segment in (q.left, q.right)]
+    np.testing.assert_allclose(given[0][..., :3], np.stack([s.obs for s in newest]))
+
+
 def test_a_process_goes_on_from_the_trainers_first_fit(
     store: ComparisonStore, tmp_path: Path
 ) -> None:

@@ -16,6 +16,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 import prefrl
 from prefrl.agents.snapshot import AgentSnapshot
 from prefrl.config import LabelConfig, RewardConfig
+from prefrl.loop import PreferenceLoop
 from prefrl.queries import Candidates
 from prefrl.recorder import act_at_random
 from prefrl.reward.fit import FitSettings
@@ -129,6 +130,36 @@ def test_a_labeler_knows_the_random_policys_episodes_before_its_first_answer() -
     passes(labeler, warmup_steps=1024, steps=1600)
     kinds = [kind for kind, _ in labeler.events]
     assert kinds[: kinds.index("query")] == ["episode"] * 4  # 2 copies, 512 steps, 200 an episode
+
+
+def test_episodes_are_kept_in_their_order_and_their_predicted_returns_are_of_all_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loops, run = list[PreferenceLoop](), PreferenceLoop.run
+
+    def watched(loop: PreferenceLoop) -> None:
+        loops.append(loop)
+        run(loop)
+
+    monkeypatch.setattr(PreferenceLoop, "run", watched)
+    (agent, reward), labeler = of_pendulum(hidden=(16,)), Watching()
+    buffer: Any = agent.rollout_buffer
+    predicted = list[tuple[float, float]]()
+
+    def on_pass(row: Mapping[str, float]) -> None:
+        if "episodes" in row:
+            predicted.append((row["predicted_return"], 200 * buffer.predicted_reward))
+
+    asking, quick = replace(ASKING, ask_every=512), FitSettings(max_epochs=1, refit_epochs=1)
+    prefrl.learn(
+        agent, reward, labeler, labels=20, steps=3200, asking=asking, fit=quick, on_pass=on_pass
+    )
+    ended = [value for kind, value in labeler.events if kind == "episode"]
+    assert len(set(ended)) == len(ended) > 12
+    assert [value for value, _ in loops[0].progress.late_episodes] == ended[-10:]
+    returns, expected = np.transpose(predicted)
+    assert len(predicted) > 3 and np.abs(expected).min() > 0.01
+    np.testing.assert_allclose(returns, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("ask_every", [16, 128])

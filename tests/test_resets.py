@@ -16,6 +16,7 @@ from prefrl.config import PRESETS, RunConfig, from_mapping, load
 from prefrl.loop import PreferenceLoop
 from prefrl.run import train
 from prefrl.rundir import RunDir
+from prefrl.streams import Stage, stream
 from prefrl.types import PrefrlError
 
 
@@ -111,6 +112,33 @@ def test_one_that_is_resumed_is_paid_for_disagreement_as_before(
     run.unlock()
     assert weighed[0] == 0, "before its second fit"
     assert weighed[1] == pytest.approx(0.5 * (1 - 2000 / config.steps), abs=0.05)
+
+
+def test_one_that_is_resumed_draws_other_numbers_than_at_its_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn, seeds = list[tuple[Stage, int]](), list[int | None]()
+    set_random_seed = PPO.set_random_seed
+
+    def watched(seed: int, stage: Stage, part: int = 0) -> Any:
+        drawn.append((stage, part))
+        return stream(seed, stage, part)
+
+    def seeded(agent: PPO, seed: int | None = None) -> None:
+        seeds.append(seed)
+        set_random_seed(agent, seed)
+
+    monkeypatch.setattr("prefrl.run.stream", watched)
+    monkeypatch.setattr(PPO, "set_random_seed", seeded)
+    config = from_mapping({"steps": 1500}, short())
+    run = RunDir.create(tmp_path / "run", config)
+    train(config, run)
+    assert {(Stage.LABELER, 0), (Stage.LOOP, 0)} <= set(drawn) and set(seeds) == {config.seed}
+    train(from_mapping({"steps": 1600}, config), run)
+    run.unlock()
+    step = drawn[-1][1]
+    assert step >= 1500 and {(Stage.LABELER, step), (Stage.LOOP, step)} <= set(drawn)
+    assert seeds[-1] != config.seed
 
 
 def test_an_agent_with_a_replay_buffer_forgets_too_and_keeps_the_buffer() -> None:
