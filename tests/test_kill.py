@@ -88,7 +88,7 @@ def _check_answers(run: Path, log: Path) -> None:
     assert len({query for _, query in stored}) == len(stored)
 
 
-def _check_nobody_is_left(group: int, seconds: float = 10) -> None:
+def _check_nobody_is_left(group: int, seconds: float = 60) -> None:
     """The reward fit, which is in the killed trainer's process group, ends by itself."""
     deadline = time.monotonic() + seconds
     while alive := _alive(group):

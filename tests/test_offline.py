@@ -164,6 +164,7 @@ def test_the_agent_sees_what_it_saw_in_training(
     monkeypatch.setattr(prefrl.offline, "load_trained", lambda *_: (agent, reward))
     ask_offline(run, 2, default_rng(0))
     looked = {row.tobytes() for obs in seen for row in obs}
+    assert waiting(run)
     for query in waiting(run):
         raw = query.left.obs
         assert all(row.tobytes() in looked for row in stats.normalize_obs(raw))

@@ -26,6 +26,7 @@ from prefrl.recorder import act_at_random
 from prefrl.run import check_names
 from prefrl.types import Preference, Query
 from viewer.keys import bindings
+from viewer.state import Action
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -90,7 +91,9 @@ def test_commands_exist(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_keys_are_bound_as_shown() -> None:
-    bindings(from_mapping({"viewer": toml("viewer")}).viewer.keys)
+    found = bindings(from_mapping({"viewer": toml("viewer")}).viewer.keys)
+    assert (found["t"], found["n"], found["down"]) == (Action.TIE, *[Action.INCOMPARABLE] * 2)
+    assert "up" not in found, "the usual key of a tie"
 
 
 def test_make_targets_exist() -> None:

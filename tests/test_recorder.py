@@ -94,7 +94,9 @@ def test_rewards_are_zero_and_fresh() -> None:
 def test_true_rewards_reach_segments_alone() -> None:
     recorder = counting(((6,),))
     play(recorder, 20)
-    for segment in recorder.sample_segments(30, 4, rng()):
+    segments = recorder.sample_segments(30, 4, rng())
+    assert segments
+    for segment in segments:
         expected = 100 * segment.obs[:, 1] + segment.obs[:, 2]
         assert segment.true_rewards.tolist() == expected.tolist()
 
@@ -353,7 +355,9 @@ class Mutating(Counting):
 def test_render_states_survive_an_environment_that_writes_into_its_own() -> None:
     recorder = Recorder(DummyVecEnv([lambda: RenderState(Mutating())]))
     play(recorder, 6)
-    for segment in recorder.sample_segments(2, 3, rng()):
+    segments = recorder.sample_segments(2, 3, rng())
+    assert segments
+    for segment in segments:
         assert segment.render_states is not None
         assert segment.render_states[:, 0].tolist() == [1, 2, 3]
 
