@@ -70,7 +70,7 @@ class Reward:
     def member_returns(self, segments: Sequence[Segment]) -> Array:
         return self._rng.normal(size=(3, len(segments)))
 
-    def features(self, segments: Sequence[Segment]) -> Array:
+    def segment_summaries(self, segments: Sequence[Segment]) -> Array:
         return np.zeros((len(segments), 2))
 
 

@@ -337,7 +337,9 @@ def test_learn_names_what_is_no_labeler_and_no_answer() -> None:
 
     with pytest.raises(PrefrlError, match=r"labeler = Wordy is a class: hand over .* Wordy\(...\)"):
         prefrl.learn(*of_pendulum(), labeler=Wordy, labels=20, steps=700, asking=ASKING)  # type: ignore[arg-type]
-    with pytest.raises(PrefrlError, match=r"'knowing' answered 'left': a prefrl\.Preference"):
+    with pytest.raises(
+        PrefrlError, match=r"'knowing' answered 'left': it must be a prefrl\.Preference"
+    ):
         prefrl.learn(*of_pendulum(), labeler=Wordy(), labels=20, steps=700, asking=ASKING)
 
 
