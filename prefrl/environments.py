@@ -126,8 +126,8 @@ def resolve(env_id: str) -> str:
     if bare not in registry:
         raise PrefrlError(
             f"unknown environment {env_id!r}: "
-            f"{nearest(bare, registry, '`prefrl envs` lists those with presets')} (For one of your "
-            "own, name the module that registers it with --env-module.)"
+            f"{nearest(bare, registry, '`prefrl envs` lists those with presets')} (for one of your "
+            "own, name the module that registers it with --env-module)"
         )
     return bare
 
