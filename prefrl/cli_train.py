@@ -219,9 +219,9 @@ _FREE = ("env.vec", "reward.fit")
 def _must_match(old: RunConfig, new: RunConfig) -> None:
     """Refuse to resume a run with settings that must stay as they are."""
     before, after = flat(to_mapping(old)), flat(to_mapping(new))
-    for key, value in after.items():
-        if key.startswith(_FIXED) and key not in _FREE and value != before.get(key):
+    for key in before | after:  # a table may have lost keys, or gained some
+        was, is_now = before.get(key), after.get(key)
+        if key.startswith(_FIXED) and key not in _FREE and was != is_now:
             raise PrefrlError(
-                f"--resume cannot change {key} from {before.get(key, 'nothing')!r} to {value!r}: "
-                "start a new run for that"
+                f"--resume cannot change {key} from {was!r} to {is_now!r}: start a new run for that"
             )

@@ -9,12 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
+from prefrl.cli_train import _must_match
 from prefrl.config import PRESETS, from_mapping, load
 from prefrl.run import train
 from prefrl.rundir import RunDir
+from prefrl.types import PrefrlError
 
 BASE: Mapping[str, Any] = {
     "env": {"n_envs": 4},
@@ -72,3 +75,13 @@ def test_a_setting_reaches_what_it_sets(tmp_path: Path) -> None:
         if torch.equal(run, other)
     ]
     assert not same
+
+
+def test_a_resumed_run_keeps_every_key_of_its_tables() -> None:
+    old = from_mapping({"agent": {"kwargs": {"n_steps": 64, "gamma": 0.9}}})
+    fewer = from_mapping({"agent": {"kwargs": {"n_steps": 64}}})
+    _must_match(old, from_mapping({"env": {"vec": "dummy"}, "reward": {"fit": "sync"}}, old))
+    with pytest.raises(PrefrlError, match=r"change agent\.kwargs\.gamma from 0\.9 to None"):
+        _must_match(old, fewer)
+    with pytest.raises(PrefrlError, match=r"change agent\.kwargs\.gamma from None to 0\.9"):
+        _must_match(fewer, old)
